@@ -1,0 +1,60 @@
+/*
+ * adaptive_rate.h: the rate that a provider really admits. First its own word (rate-limit headers), else CUBIC after the
+ * first 429: growth bounded by time since the last throttle, never per success, never above twice the measured rate.
+ * Before the first throttle or header it never makes anybody wait. Source: AWS SDK adaptive mode, CUBIC (RFC 9438).
+ */
+#ifndef SF_ADAPTIVE_RATE_H
+#define SF_ADAPTIVE_RATE_H
+
+#include "gcra.h"
+
+typedef struct sf_adaptive_config {
+  double beta;     /* 0.7: what is left of the rate after a throttle */
+  double scale;    /* 0.4: C of the cubic */
+  double min_rate; /* 0.5 per second */
+  double max_rate; /* ceiling per second; 0 = none */
+} sf_adaptive_config;
+
+/* What a provider's headers said about one dimension (requests, or tokens). Negative = not told. */
+typedef struct sf_quota_word {
+  double limit;     /* per window */
+  double remaining; /* in this window */
+  int64_t reset_ns; /* until it is full again, from now */
+} sf_quota_word;
+
+typedef struct sf_adaptive {
+  sf_gcra bucket;              /* paces at the learned rate */
+  _Atomic uint64_t rate;       /* double bits: learned rate per second; 0 = nothing learned */
+  _Atomic uint64_t ceiling;    /* double bits: Wmax */
+  _Atomic int64_t throttled_at;/* time of the last throttle; 0 = never */
+  _Atomic int64_t blocked_until; /* nothing may go before (Retry-After) */
+  _Atomic uint64_t measured;   /* double bits: admitted rate, smoothed */
+  _Atomic uint64_t tally;      /* epoch of 0.5 s (32 bits), count (32 bits) */
+  _Atomic int64_t told_until;  /* headers are the rule until then */
+} sf_adaptive;
+
+SF_BEGIN_DECLS
+
+sf_adaptive_config sf_adaptive_config_default(void);
+void sf_adaptive_init(sf_adaptive *state);
+
+/* 0 = go (one cell taken), else the wait. */
+int64_t sf_adaptive_acquire(sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
+/* Undoes an acquire whose attempt was not sent. */
+void sf_adaptive_refund(sf_adaptive *state, const sf_adaptive_config *config);
+int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
+
+void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
+/* retry_after_ns: < 0 = none told. */
+void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns);
+void sf_adaptive_headers(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, const sf_quota_word *requests);
+
+/* The learned rate per second; infinity while nothing is learned. */
+double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
+
+/* The pure curve, for tests and plots: rate at t seconds after a throttle at which the ceiling was wmax. */
+double sf_cubic_rate(double wmax, double beta, double scale, double seconds);
+
+SF_END_DECLS
+
+#endif

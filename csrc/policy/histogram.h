@@ -1,0 +1,31 @@
+/*
+ * histogram.h: quantiles of durations from 1 us to 1 h, relative error at most 1 %, constant memory.
+ * Log-linear buckets (64 per octave). Memory is the caller's: SF_HISTOGRAM_BUCKETS counters inside the struct.
+ */
+#ifndef SF_HISTOGRAM_H
+#define SF_HISTOGRAM_H
+
+#include "base.h"
+
+#define SF_HISTOGRAM_SUB 64
+#define SF_HISTOGRAM_BUCKETS (SF_HISTOGRAM_SUB * 28) /* 1 us .. > 1 h in octaves; the first SUB are linear */
+
+typedef struct sf_histogram {
+  _Atomic uint64_t count;
+  _Atomic uint64_t sum_us;
+  _Atomic uint64_t max_us;
+  _Atomic uint32_t bucket[SF_HISTOGRAM_BUCKETS];
+} sf_histogram;
+
+SF_BEGIN_DECLS
+
+void sf_histogram_init(sf_histogram *histogram);
+void sf_histogram_record(sf_histogram *histogram, int64_t ns);
+int64_t sf_histogram_quantile(const sf_histogram *histogram, double q); /* ns; 0 when empty */
+int64_t sf_histogram_mean(const sf_histogram *histogram);
+int64_t sf_histogram_max(const sf_histogram *histogram);
+uint64_t sf_histogram_count(const sf_histogram *histogram);
+
+SF_END_DECLS
+
+#endif
