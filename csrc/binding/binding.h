@@ -1,0 +1,21 @@
+/*
+ * binding.h: the rooms of the binding. Each file registers its part into the module table on top of the stack.
+ * Only misuse throws; what the world does comes back as values. No lua_State is ever stored.
+ */
+#ifndef SF_BINDING_H
+#define SF_BINDING_H
+
+#include "../policy/base.h"
+#include "compat.h"
+
+SF_BEGIN_DECLS
+
+void sf_open_policy(lua_State *L); /* core.policy: the policies alone */
+void sf_open_wire(lua_State *L);   /* core.header, core.headers, core.retry_after, core.status_verdict, core.kinds */
+void sf_open_engine(lua_State *L); /* core.engine, core.simulation, core.now */
+void sf_open_client(lua_State *L); /* core.client */
+void sf_open_call(lua_State *L);   /* the call metatable */
+
+SF_END_DECLS
+
+#endif
