@@ -8,9 +8,9 @@
 #include "../policy/base.h"
 
 typedef struct sf_timer {
-  int64_t due_ns;  /* SF_NEVER when idle */
-  uint32_t place;  /* 1-based place in the heap, 0 when idle */
-  uint64_t order;  /* ties fire in the order in which they were set */
+  int64_t due_ns; /* SF_NEVER when idle */
+  uint32_t place; /* 1-based place in the heap, 0 when idle */
+  uint64_t order; /* ties fire in the order in which they were set */
   void (*fire)(struct sf_timer *timer, int64_t now);
 } sf_timer;
 

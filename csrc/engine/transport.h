@@ -18,10 +18,10 @@ typedef enum { SF_HTTP_AUTO, SF_HTTP_1_1, SF_HTTP_2 } sf_http_version;
 
 /* How to reach a line. Strings are NULL when not given; they outlive every exchange on the line. */
 typedef struct sf_line {
-  const char *name;    /* the endpoint's name (for scripts and logs) */
+  const char *name; /* the endpoint's name (for scripts and logs) */
   const char *ca_file, *cert_file, *key_file;
-  bool tls_insecure;   /* verify = false */
-  const char *proxy;   /* "" = none, NULL = the environment's */
+  bool tls_insecure;          /* verify = false */
+  const char *proxy;          /* "" = none, NULL = the environment's */
   const char *const *resolve; /* "host:port:address" entries, NULL-terminated; NULL = none */
   int64_t dns_cache_ns;       /* < 0 = libcurl's default */
   int ip_version;             /* 0 any, 4, 6 */
@@ -32,8 +32,8 @@ typedef struct sf_line {
 } sf_line;
 
 typedef struct sf_request {
-  const char *method; /* "GET", "POST", ... */
-  const char *url;    /* whole */
+  const char *method;         /* "GET", "POST", ... */
+  const char *url;            /* whole */
   const char *const *headers; /* "name: value" lines, header_count of them */
   size_t header_count;
   const char *body; /* NULL = none; outlives the exchange */
@@ -58,13 +58,13 @@ typedef enum {
 
 typedef struct sf_done {
   sf_result result;
-  sf_phase phase;       /* how far it came: CONNECT, FIRST_BYTE (sent, no body byte yet), IDLE (in the body) */
-  bool reused;          /* ran over a kept connection */
-  bool any_response;    /* at least one byte of response came */
-  uint64_t bytes_sent;  /* request bytes that left, headers included */
+  sf_phase phase;      /* how far it came: CONNECT, FIRST_BYTE (sent, no body byte yet), IDLE (in the body) */
+  bool reused;         /* ran over a kept connection */
+  bool any_response;   /* at least one byte of response came */
+  uint64_t bytes_sent; /* request bytes that left, headers included */
   uint64_t bytes_received;
   int64_t resolve_ns, connect_ns, tls_ns; /* since start; < 0 = unknown or not done */
-  const char *message;  /* for people; valid during the up-call; never holds a key */
+  const char *message;                    /* for people; valid during the up-call; never holds a key */
 } sf_done;
 
 /* The caller's half of an exchange: embed it, fill `up` and `request` before start. */

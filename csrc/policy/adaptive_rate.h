@@ -23,14 +23,14 @@ typedef struct sf_quota_word {
 } sf_quota_word;
 
 typedef struct sf_adaptive {
-  sf_gcra bucket;              /* paces at the learned rate */
-  _Atomic uint64_t rate;       /* double bits: learned rate per second; 0 = nothing learned */
-  _Atomic uint64_t ceiling;    /* double bits: Wmax */
-  _Atomic int64_t throttled_at;/* time of the last throttle; 0 = never */
+  sf_gcra bucket;                /* paces at the learned rate */
+  _Atomic uint64_t rate;         /* double bits: learned rate per second; 0 = nothing learned */
+  _Atomic uint64_t ceiling;      /* double bits: Wmax */
+  _Atomic int64_t throttled_at;  /* time of the last throttle; 0 = never */
   _Atomic int64_t blocked_until; /* nothing may go before (Retry-After) */
-  _Atomic uint64_t measured;   /* double bits: admitted rate, smoothed */
-  _Atomic uint64_t tally;      /* epoch of 0.5 s (32 bits), count (32 bits) */
-  _Atomic int64_t told_until;  /* headers are the rule until then */
+  _Atomic uint64_t measured;     /* double bits: admitted rate, smoothed */
+  _Atomic uint64_t tally;        /* epoch of 0.5 s (32 bits), count (32 bits) */
+  _Atomic int64_t told_until;    /* headers are the rule until then */
 } sf_adaptive;
 
 SF_BEGIN_DECLS
@@ -47,7 +47,8 @@ int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *con
 void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
 /* retry_after_ns: < 0 = none told. */
 void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns);
-void sf_adaptive_headers(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, const sf_quota_word *requests);
+void sf_adaptive_headers(sf_adaptive *state, const sf_adaptive_config *config, int64_t now,
+                         const sf_quota_word *requests);
 
 /* The learned rate per second; infinity while nothing is learned. */
 double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);

@@ -10,7 +10,8 @@
 #include "random.h"
 
 typedef struct sf_ewma {
-  _Atomic uint64_t word; /* f32 seconds in the high half, u32 milliseconds of the last sample in the low; 0 = no sample */
+  /* f32 seconds in the high half, u32 milliseconds of the last sample in the low; 0 = no sample */
+  _Atomic uint64_t word;
 } sf_ewma;
 
 typedef enum { SF_ROUTE_LATENCY, SF_ROUTE_WEIGHTED, SF_ROUTE_ROUND_ROBIN, SF_ROUTE_PRIORITY } sf_routing_strategy;
@@ -25,8 +26,8 @@ typedef struct sf_routing_config {
 
 typedef struct sf_candidate {
   bool excluded;
-  uint32_t priority;  /* 1 is asked first */
-  double weight;      /* > 0 */
+  uint32_t priority; /* 1 is asked first */
+  double weight;     /* > 0 */
   uint32_t in_flight;
   const sf_ewma *ewma;
   int64_t started_at; /* when the line was made or came back: slow start counts from here; <= 0: no slow start */

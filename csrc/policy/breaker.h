@@ -14,22 +14,22 @@
 #define SF_BREAKER_BUCKETS 10
 
 typedef struct sf_breaker_config {
-  uint32_t failure_threshold; /* consecutive failures that open it; 0 = off */
-  double failure_ratio;       /* 0..1; 0 = off */
-  uint32_t min_calls;         /* calls in the window before a ratio counts */
-  int64_t window_ns;          /* length of the window */
-  int64_t slow_call_ns;       /* a first token later than this is slow; 0 = off */
-  double slow_ratio;          /* 0..1 */
-  int64_t recovery_ns;        /* first open time */
-  int64_t max_recovery_ns;    /* open times double up to this */
-  uint32_t half_open_requests;/* probes at once, 1..63; so many successes close it */
-  int64_t lease_ns;           /* life of a probe */
-  double jitter;              /* 0..1: open time * (1 + jitter * rand) */
+  uint32_t failure_threshold;  /* consecutive failures that open it; 0 = off */
+  double failure_ratio;        /* 0..1; 0 = off */
+  uint32_t min_calls;          /* calls in the window before a ratio counts */
+  int64_t window_ns;           /* length of the window */
+  int64_t slow_call_ns;        /* a first token later than this is slow; 0 = off */
+  double slow_ratio;           /* 0..1 */
+  int64_t recovery_ns;         /* first open time */
+  int64_t max_recovery_ns;     /* open times double up to this */
+  uint32_t half_open_requests; /* probes at once, 1..63; so many successes close it */
+  int64_t lease_ns;            /* life of a probe */
+  double jitter;               /* 0..1: open time * (1 + jitter * rand) */
 } sf_breaker_config;
 
 typedef struct sf_breaker {
-  _Atomic uint64_t state; /* state 2, generation 14, level 5, permits 6, deadline 37 bits (ms) */
-  _Atomic uint64_t run;   /* consecutive failures, tagged with the generation */
+  _Atomic uint64_t state;                     /* state 2, generation 14, level 5, permits 6, deadline 37 bits (ms) */
+  _Atomic uint64_t run;                       /* consecutive failures, tagged with the generation */
   _Atomic uint64_t calls[SF_BREAKER_BUCKETS]; /* epoch 24, total 20, failures 20 */
   _Atomic uint64_t slow[SF_BREAKER_BUCKETS];  /* epoch 24, total 20, slow 20 */
 } sf_breaker;
@@ -48,7 +48,8 @@ SF_BEGIN_DECLS
 void sf_breaker_init(sf_breaker *breaker);
 
 /* May a call go now? true: `permit` is held. false: *retry_in_ns says when to ask again (> 0). */
-bool sf_breaker_allow(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, sf_permit *permit, int64_t *retry_in_ns);
+bool sf_breaker_allow(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, sf_permit *permit,
+                      int64_t *retry_in_ns);
 
 /* The same question without taking: 0 = it would be allowed, else the wait. */
 int64_t sf_breaker_retry_in(const sf_breaker *breaker, const sf_breaker_config *config, int64_t now);
@@ -57,14 +58,15 @@ int64_t sf_breaker_retry_in(const sf_breaker *breaker, const sf_breaker_config *
  * Ends the permit. effect: SF_BREAKER_OK, BAD, BAD_RATIO, BAD_RUN, or IGNORE (released, nothing learned).
  * first_token_ns: < 0 = unknown. random: [0, 1), for the jitter of the open time.
  */
-void sf_breaker_report(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, double random, sf_permit *permit,
-                       sf_breaker_effect effect, int64_t first_token_ns);
+void sf_breaker_report(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, double random,
+                       sf_permit *permit, sf_breaker_effect effect, int64_t first_token_ns);
 
 /* Any byte from the line: forgives the consecutive run. */
 void sf_breaker_alive(sf_breaker *breaker);
 
 /* The state as a caller at `now` would find it; *left_ns (may be NULL): time until the next probe when open. */
-sf_breaker_state sf_breaker_state_at(const sf_breaker *breaker, const sf_breaker_config *config, int64_t now, int64_t *left_ns);
+sf_breaker_state sf_breaker_state_at(const sf_breaker *breaker, const sf_breaker_config *config, int64_t now,
+                                     int64_t *left_ns);
 
 const char *sf_breaker_state_name(sf_breaker_state state);
 

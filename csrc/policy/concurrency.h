@@ -29,8 +29,8 @@ bool sf_concurrency_acquire(sf_concurrency *limiter, const sf_concurrency_config
 bool sf_concurrency_has_room(const sf_concurrency *limiter, const sf_concurrency_config *config);
 
 /* Gives one slot back, exactly once per acquire. elapsed_ns: how long it was held (the round trip). */
-void sf_concurrency_release(sf_concurrency *limiter, const sf_concurrency_config *config, int64_t now, sf_slot_effect effect,
-                            int64_t elapsed_ns);
+void sf_concurrency_release(sf_concurrency *limiter, const sf_concurrency_config *config, int64_t now,
+                            sf_slot_effect effect, int64_t elapsed_ns);
 
 uint32_t sf_concurrency_limit(const sf_concurrency *limiter, const sf_concurrency_config *config);
 

@@ -99,10 +99,22 @@ typedef enum {
   SF_OUTCOME_COUNT
 } sf_outcome;
 
-typedef enum { SF_BREAKER_IGNORE, SF_BREAKER_OK, SF_BREAKER_BAD, SF_BREAKER_BAD_RATIO, SF_BREAKER_BAD_RUN } sf_breaker_effect;
+typedef enum {
+  SF_BREAKER_IGNORE,
+  SF_BREAKER_OK,
+  SF_BREAKER_BAD,
+  SF_BREAKER_BAD_RATIO,
+  SF_BREAKER_BAD_RUN
+} sf_breaker_effect;
 typedef enum { SF_SLOT_IGNORED, SF_SLOT_OK, SF_SLOT_DROPPED } sf_slot_effect;
 typedef enum { SF_COST_NONE, SF_COST_TRANSIENT, SF_COST_THROTTLED, SF_COST_BY_HINT } sf_cost_effect;
-typedef enum { SF_EWMA_NONE, SF_EWMA_FIRST_TOKEN, SF_EWMA_PENALTY, SF_EWMA_PENALTY_HINT, SF_EWMA_ELAPSED } sf_ewma_effect;
+typedef enum {
+  SF_EWMA_NONE,
+  SF_EWMA_FIRST_TOKEN,
+  SF_EWMA_PENALTY,
+  SF_EWMA_PENALTY_HINT,
+  SF_EWMA_ELAPSED
+} sf_ewma_effect;
 typedef enum { SF_HEDGE_NONE, SF_HEDGE_ANSWERED, SF_HEDGE_CENSORED } sf_hedge_effect;
 
 typedef struct sf_effects {

@@ -13,8 +13,8 @@
 #include "headers.h"
 
 typedef struct sf_retry_hint {
-  int64_t after_ns;  /* > 0: come back after so long; -1: no hint (or 0, or past) */
-  int should_retry;  /* x-should-retry: 1 true, 0 false, -1 absent */
+  int64_t after_ns; /* > 0: come back after so long; -1: no hint (or 0, or past) */
+  int should_retry; /* x-should-retry: 1 true, 0 false, -1 absent */
 } sf_retry_hint;
 
 typedef struct sf_quota_hint {
