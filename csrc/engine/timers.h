@@ -17,7 +17,9 @@ typedef struct sf_timer {
 typedef struct sf_timers {
   sf_timer **heap; /* heap[0 .. count) */
   size_t count, capacity;
+  size_t reserved; /* places promised to owners of timers */
   uint64_t order;
+  int64_t floor; /* while timers run: their `now`; a time set then is not earlier, so that it waits for the next turn */
 } sf_timers;
 
 SF_BEGIN_DECLS
@@ -25,8 +27,10 @@ SF_BEGIN_DECLS
 void sf_timers_init(sf_timers *timers);
 void sf_timers_fini(sf_timers *timers);
 
-/* Room for `count` timers more than are set now: false when memory is short. Setting a timer never fails after this. */
+/* Promises `count` more places (one per timer that its owner may set): false when memory is short. Setting a timer whose
+ * place was promised never fails. */
 bool sf_timers_reserve(sf_timers *timers, size_t count);
+void sf_timers_unreserve(sf_timers *timers, size_t count); /* the owner is gone; its timers are cleared */
 
 /* Sets or moves a timer; SF_NEVER clears it. */
 void sf_timers_set(sf_timers *timers, sf_timer *timer, int64_t due_ns);
