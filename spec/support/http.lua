@@ -1,4 +1,4 @@
--- A blocking HTTP/1.1 client for specs, small enough to be believed: it tells how a response ended, not only what it said.
+-- A blocking HTTP/1.1 client for specs, small enough to be believed: it tells how a response ended, too.
 -- `ended` is "length", "chunked" or "close" when the framing is whole, else "cut", "reset", "timeout" or "extra".
 -- It speaks plain HTTP to an address and a port, keeps no connection, follows nothing and decodes no content.
 
@@ -176,7 +176,9 @@ local function read_body(connection, response, method)
 end
 
 ---Reads one response from a connection.
----@return table|nil response { status, reason, headers, head, body, ended }, string? error, string? raw what came instead
+---@return table|nil response { status, reason, headers, head, body, ended, arrivals }
+---@return string? error
+---@return string? raw what came instead
 function Connection:response(method)
   local head, err, raw = self:take_until "\r\n\r\n"
   if not head then

@@ -5,6 +5,7 @@ local cjson = require "cjson.safe"
 local socket = require "socket"
 local http = require "spec.support.http"
 local process = require "spec.support.process"
+local raw = require "spec.support.raw"
 
 local M = {}
 
@@ -123,8 +124,15 @@ local function assign_ports(self, tls)
   end
 end
 
+-- Ports without a server, for lines that cannot be reached.
+M.refusing, M.silent = raw.refusing, raw.silent
+
 local Provider = {}
 Provider.__index = Provider
+
+-- As many files as may be open; no sanitizer of the one who starts it.
+local LAUNCH = [[ulimit -n $(ulimit -Hn); N=%s D='%s'
+env -u LD_PRELOAD "$N" -p "$D" -c "$D/nginx.conf" -e "$D/error.log" 2>&1]]
 
 local function launch(self, options, nginx, modules)
   local output
@@ -135,8 +143,7 @@ local function launch(self, options, nginx, modules)
     })
     process.write(self.dir .. "/nginx.conf", configuration(self, options, modules))
     local code
-    output, code = process.capture(("ulimit -n $(ulimit -Hn); env -u LD_PRELOAD %s -p %s -c %s/nginx.conf -e %s/error.log 2>&1"):format(
-      process.quote(nginx), process.quote(self.dir), process.quote(self.dir), process.quote(self.dir)))
+    output, code = process.capture(LAUNCH:format(process.quote(nginx), self.dir))
     if code == 0 then
       self.pid = process.wait_for(function()
         return tonumber((process.read(self.dir .. "/nginx.pid") or ""):match "%d+")
@@ -158,7 +165,8 @@ end
 
 ---Starts a provider; throws when the machine cannot run one.
 ---@param options? spec.provider.Options
----@return table provider { lines = { [name] = { url, tls_url, bench_url, port, tls_port } }, ca_file, control_url, dir, pid }
+---@return table provider { lines = { [name] = { url, tls_url, bench_url, port, tls_port } }, ca_file, control_url,
+---  dir, pid }
 function M.start(options)
   options = options or {}
   local nginx, modules = find_nginx()
@@ -250,6 +258,14 @@ function Provider:wait(line, check, seconds)
   end, seconds)
 end
 
+---Opens a port that answers with raw bytes: scripts as spec/support/raw.lua describes them.
+---@param script spec.raw.Step[]|spec.raw.Step[][]
+---@return table listener { port, url, tls_url, set, counters, wait, close }
+function Provider:raw(script)
+  self.raw_server = self.raw_server or raw.start()
+  return self.raw_server:listen(script)
+end
+
 ---@return string[] what nginx complained about
 function Provider:errors()
   local found = {}
@@ -263,6 +279,10 @@ end
 
 ---Ends the provider and removes its folder.
 function Provider:stop()
+  if self.raw_server then
+    self.raw_server:stop()
+    self.raw_server = nil
+  end
   if self.pid then
     process.stop(self.pid, "TERM")
     self.pid = nil

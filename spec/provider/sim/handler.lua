@@ -92,7 +92,7 @@ local ROUTES = {
     local body, err = openai.embeddings(request, ctx)
     return body and reply(200, body) or refusal(ctx, 400, err)
   end,
-  ["/models"] = function(ctx, _, _, profile)
+  ["/models"] = function(_, _, _, profile)
     return reply(200, openai.models(profile.models))
   end,
 }

@@ -13,7 +13,8 @@ local function keys(text)
   return set
 end
 
-local FAULTS = keys "hang reset close truncate reset_midway stall short_json malformed html empty wrong_length error_200 huge"
+local FAULTS = keys [[hang reset close truncate reset_midway stall short_json malformed html empty wrong_length
+  error_200 huge]]
 
 local FIELDS = {
   profile = keys [[preset scale seed latency delay first_byte_delay fault faults hang_for status rate trickle answer

@@ -1,6 +1,8 @@
 -- Puts an answer on the wire, whole or hurt, fast or slow. One rule: `ctx.done` is set when the provider itself has
 -- decided how the exchange ends; a request that ends without it was left by its client.
 
+local gzip = require "sim.gzip"
+
 local M = {}
 
 -- nginx closes for both; with reset_timedout_connection on, 444 closes with a TCP reset and 499 with an orderly end.
@@ -60,7 +62,12 @@ end
 ---Sends a body; with `limit`, only so many of its bytes while the headers promise them all.
 ---@return boolean|nil sent
 function M.body(ctx, reply, behaviour, limit)
-  local body, answer = reply.body, behaviour.answer
+  local answer = behaviour.answer
+  if answer and answer.gzip then
+    reply.headers["Content-Encoding"] = "gzip"
+    reply.body = gzip(reply.body)
+  end
+  local body = reply.body
   local chunked = answer and (answer.chunked or answer.chunks or answer.chunk_delay)
   if not chunked then
     reply.headers["Content-Length"] = reply.length or #body

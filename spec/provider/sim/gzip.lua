@@ -1,0 +1,22 @@
+-- Gzip by the zlib that nginx is linked with: a zlib stream without head and tail is the deflate data of gzip.
+
+local ffi = require "ffi"
+
+ffi.cdef [[
+unsigned long compressBound(unsigned long bytes);
+int compress2(unsigned char *out, unsigned long *out_bytes, const char *in, unsigned long bytes, int level);
+]]
+
+local function little_endian(n)
+  return string.char(n % 256, math.floor(n / 256) % 256, math.floor(n / 65536) % 256, math.floor(n / 16777216) % 256)
+end
+
+---@param text string
+---@return string
+return function(text)
+  local room = ffi.C.compressBound(#text)
+  local out, size = ffi.new("unsigned char[?]", room), ffi.new("unsigned long[1]", room)
+  assert(ffi.C.compress2(out, size, text, #text, 6) == 0)
+  local deflated = ffi.string(out + 2, size[0] - 6)
+  return "\31\139\8\0\0\0\0\0\0\255" .. deflated .. little_endian(ngx.crc32_long(text)) .. little_endian(#text)
+end
