@@ -1,0 +1,369 @@
+/*
+ * transport_curl_carrier.c: easy handles. A handle keeps its options from one exchange to the next; a fingerprint over all
+ * that a line and a request ask for (but URL, headers and body, which always change) tells whether they still fit. If not,
+ * the handle is reset and set anew. Nothing is copied from a request: header nodes and the body point at its strings.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "transport_curl.h"
+
+enum {
+  POOL_LEAST = 64,
+  POOL_MOST = 1024,
+  LOOKED_AT = 8,                   /* idle handles compared before one is set anew */
+  BLOCK_KEPT = 16 * 1024,          /* a larger header buffer is not kept */
+  CONNECT_SECONDS = 7 * 24 * 3600, /* the engine owns time; libcurl's own default would end connects after 300 s */
+};
+
+/* ---- lists ---- */
+
+static void detach(sf_carrier *carrier)
+{
+  if (carrier->link == NULL) return;
+  *carrier->link = carrier->next;
+  if (carrier->next != NULL) carrier->next->link = carrier->link;
+  carrier->link = NULL;
+}
+
+void sf_carrier_move(sf_carrier *carrier, sf_carrier **list)
+{
+  detach(carrier);
+  carrier->next = *list;
+  if (carrier->next != NULL) carrier->next->link = &carrier->next;
+  carrier->link = list;
+  *list = carrier;
+}
+
+/* ---- what a handle is set to ---- */
+
+/* Options of a line that are plain strings; NULL leaves libcurl's default, which a reset brings back. */
+static const struct {
+  CURLoption option;
+  size_t offset;
+} line_texts[] = {
+  { CURLOPT_CAINFO, offsetof(sf_line, ca_file) },  { CURLOPT_SSLCERT, offsetof(sf_line, cert_file) },
+  { CURLOPT_SSLKEY, offsetof(sf_line, key_file) }, { CURLOPT_PROXY, offsetof(sf_line, proxy) },
+  { CURLOPT_DOH_URL, offsetof(sf_line, doh_url) },
+};
+enum { LINE_TEXTS = sizeof line_texts / sizeof *line_texts };
+
+static const char *line_text(const sf_line *line, size_t i)
+{
+  return *(const char *const *)((const char *)line + line_texts[i].offset);
+}
+
+static uint64_t mix(uint64_t print, uint64_t word)
+{
+  print = (print ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+  return print ^ print >> 29;
+}
+
+static uint64_t mix_text(uint64_t print, const char *text)
+{
+  if (text == NULL) return mix(print, 256);
+  for (; *text != '\0'; text++) print = (print ^ (unsigned char)*text) * UINT64_C(0x100000001b3); /* FNV-1a */
+  return mix(print, 257);
+}
+
+static bool is_tls(const char *url)
+{
+  return strncasecmp(url, "https:", 6) == 0;
+}
+
+static uint64_t fingerprint(const sf_request *request)
+{
+  const sf_line *line = request->line;
+  uint64_t print = mix_text(UINT64_C(0xcbf29ce484222325), request->method);
+  for (size_t i = 0; i < LINE_TEXTS; i++) print = mix_text(print, line_text(line, i));
+  for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL; entry++)
+    print = mix_text(print, *entry);
+  uint64_t flags = (request->body != NULL) | (unsigned)request->stream << 1 | (unsigned)line->tls_insecure << 2 |
+                   (unsigned)line->http_version << 3 | (unsigned)line->ip_version << 5 |
+                   (unsigned)is_tls(request->url) << 8;
+  print = mix(print, flags);
+  print = mix(print, (uint64_t)line->dns_cache_ns);
+  print = mix(print, (uint64_t)line->keepalive_idle_ns);
+  print = mix(print, (uint64_t)line->keepalive_age_ns);
+  return print != 0 ? print : 1;
+}
+
+static long whole_seconds(int64_t ns)
+{
+  return (long)(ns / SF_SECOND + (ns % SF_SECOND != 0));
+}
+
+/* Sets an option and remembers in `ok` whether it was taken. */
+#define SET(easy, option, value) (ok = curl_easy_setopt(easy, option, value) == CURLE_OK && ok)
+
+static bool set_by_version(CURL *easy)
+{
+  bool ok = true;
+#if LIBCURL_VERSION_NUM >= 0x075500
+  SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  SET(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+  SET(easy, CURLOPT_QUICK_EXIT, 1L); /* a stalled resolver must not stall a cancel */
+#endif
+  return ok;
+}
+
+static bool set_base(sf_carrier *carrier)
+{
+  CURL *easy = carrier->easy;
+  bool ok = set_by_version(easy);
+  SET(easy, CURLOPT_NOSIGNAL, 1L);
+  SET(easy, CURLOPT_PRIVATE, carrier);
+  SET(easy, CURLOPT_ERRORBUFFER, carrier->error);
+  SET(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  SET(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  SET(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
+  SET(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  SET(easy, CURLOPT_USERAGENT, SF_USER_AGENT);
+  SET(easy, CURLOPT_OPENSOCKETFUNCTION, sf_curl_on_open);
+  SET(easy, CURLOPT_OPENSOCKETDATA, carrier);
+  SET(easy, CURLOPT_CLOSESOCKETFUNCTION, sf_curl_on_close);
+  SET(easy, CURLOPT_CLOSESOCKETDATA, carrier->owner); /* a connection outlives the handle that made it */
+  SET(easy, CURLOPT_PREREQFUNCTION, sf_carrier_on_connected);
+  SET(easy, CURLOPT_PREREQDATA, carrier);
+  SET(easy, CURLOPT_HEADERFUNCTION, sf_carrier_on_header);
+  SET(easy, CURLOPT_HEADERDATA, carrier);
+  SET(easy, CURLOPT_WRITEFUNCTION, sf_carrier_on_body);
+  SET(easy, CURLOPT_WRITEDATA, carrier);
+  return ok;
+}
+
+/* "host:port:address" as CURLOPT_CONNECT_TO says it, which binds one handle only: two lines may reach one host by two
+ * addresses. NULL: an entry with several addresses or a wildcard, which only CURLOPT_RESOLVE can say. */
+static char *connect_to_entry(const char *entry)
+{
+  const char *port = entry[0] == '[' ? strstr(entry, "]:") : strchr(entry, ':');
+  if (port == NULL || strchr("*+-", entry[0]) != NULL || strchr(entry, ',') != NULL) return NULL;
+  port += entry[0] == '[' ? 2 : 1;
+  const char *address = strchr(port, ':');
+  if (address == NULL) return NULL;
+  int port_length = (int)(address - port);
+  address++;
+  bool bare = address[0] != '[' && strchr(address, ':') != NULL;
+  size_t size = 2 * strlen(entry) + 8;
+  char *text = sf_alloc(size);
+  if (text == NULL) return NULL;
+  const char *opening = bare ? "[" : "", *closing = bare ? "]" : "";
+  snprintf(text, size, "%.*s:%s%s%s:%.*s", (int)(address - 1 - entry), entry, opening, address, closing, port_length,
+           port);
+  return text;
+}
+
+static bool append(struct curl_slist **list, const char *text)
+{
+  struct curl_slist *longer = curl_slist_append(*list, text);
+  if (longer != NULL) *list = longer;
+  return longer != NULL;
+}
+
+static bool set_addresses(sf_carrier *carrier, const sf_line *line)
+{
+  bool ok = true;
+  for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL && ok; entry++) {
+    char *single = connect_to_entry(*entry);
+    ok = single != NULL ? append(&carrier->connect_to, single) : append(&carrier->resolve, *entry);
+    sf_free(single);
+  }
+  if (carrier->connect_to != NULL) SET(carrier->easy, CURLOPT_CONNECT_TO, carrier->connect_to);
+  if (carrier->resolve != NULL) SET(carrier->easy, CURLOPT_RESOLVE, carrier->resolve);
+  return ok;
+}
+
+static long http_version(const sf_request *request)
+{
+  static unsigned runtime;
+  if (runtime == 0) runtime = curl_version_info(CURLVERSION_NOW)->version_num;
+  sf_http_version version = request->line->http_version;
+  if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && runtime < SF_HTTP2_SOUND)) return CURL_HTTP_VERSION_1_1;
+  if (is_tls(request->url) || version == SF_HTTP_AUTO) return CURL_HTTP_VERSION_2TLS;
+  return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+}
+
+static bool set_line(sf_carrier *carrier, const sf_request *request)
+{
+  CURL *easy = carrier->easy;
+  const sf_line *line = request->line;
+  bool ok = set_addresses(carrier, line);
+  for (size_t i = 0; i < LINE_TEXTS; i++)
+    if (line_text(line, i) != NULL) SET(easy, line_texts[i].option, line_text(line, i));
+  long version = http_version(request);
+  SET(easy, CURLOPT_HTTP_VERSION, version);
+  SET(easy, CURLOPT_PIPEWAIT, (long)(version != CURL_HTTP_VERSION_1_1));
+  SET(easy, CURLOPT_SSL_VERIFYPEER, line->tls_insecure ? 0L : 1L);
+  SET(easy, CURLOPT_SSL_VERIFYHOST, line->tls_insecure ? 0L : 2L);
+  if (line->ip_version != 0)
+    SET(easy, CURLOPT_IPRESOLVE, line->ip_version == 4 ? (long)CURL_IPRESOLVE_V4 : (long)CURL_IPRESOLVE_V6);
+  if (line->dns_cache_ns >= 0) SET(easy, CURLOPT_DNS_CACHE_TIMEOUT, whole_seconds(line->dns_cache_ns));
+  if (line->keepalive_idle_ns > 0) SET(easy, CURLOPT_MAXAGE_CONN, whole_seconds(line->keepalive_idle_ns));
+  else SET(easy, CURLOPT_FORBID_REUSE, 1L);
+  SET(easy, CURLOPT_MAXLIFETIME_CONN, whole_seconds(line->keepalive_age_ns));
+  return ok;
+}
+
+static bool is_method(const sf_request *request, const char *method)
+{
+  return strcmp(request->method, method) == 0;
+}
+
+static bool sends_body(const sf_request *request)
+{
+  return is_method(request, "POST") || (request->body != NULL && !is_method(request, "HEAD"));
+}
+
+static bool set_method(CURL *easy, const sf_request *request)
+{
+  bool ok = true;
+  if (sends_body(request)) SET(easy, CURLOPT_POST, 1L);
+  if (is_method(request, "HEAD")) SET(easy, CURLOPT_NOBODY, 1L);
+  else if (!is_method(request, sends_body(request) ? "POST" : "GET")) SET(easy, CURLOPT_CUSTOMREQUEST, request->method);
+  /* "identity" asks for no compression, and decodes it all the same where a server does not listen. */
+  SET(easy, CURLOPT_ACCEPT_ENCODING, request->stream ? "identity" : "");
+  return ok;
+}
+
+static void drop_lists(sf_carrier *carrier)
+{
+  curl_slist_free_all(carrier->resolve);
+  curl_slist_free_all(carrier->connect_to);
+  carrier->resolve = carrier->connect_to = NULL;
+}
+
+static bool set_anew(sf_carrier *carrier, const sf_request *request, uint64_t print)
+{
+  curl_easy_reset(carrier->easy);
+  drop_lists(carrier);
+  carrier->print = 0;
+  carrier->fresh = false;
+  if (!set_base(carrier) || !set_line(carrier, request) || !set_method(carrier->easy, request)) return false;
+  carrier->print = print;
+  return true;
+}
+
+/* ---- the request ---- */
+
+/* The request's lines, then two that switch off what libcurl adds by itself: a Content-Type that would be a guess, and an
+ * Expect that costs a round trip. Where the request has a line of that name, libcurl takes the first. */
+static bool set_headers(sf_carrier *carrier, const sf_request *request)
+{
+  static const char *const silenced[] = { "Content-Type:", "Expect:" };
+  enum { SILENCED = sizeof silenced / sizeof *silenced };
+  size_t count = request->header_count + SILENCED;
+  if (count > carrier->header_capacity) {
+    struct curl_slist *headers = sf_realloc(carrier->headers, count * sizeof *headers);
+    if (headers == NULL) return false;
+    carrier->headers = headers;
+    carrier->header_capacity = count;
+  }
+  for (size_t i = 0; i < count; i++) {
+    const char *text = i < request->header_count ? request->headers[i] : silenced[i - request->header_count];
+    carrier->headers[i].data = (char *)(uintptr_t)text; /* libcurl only reads it */
+    carrier->headers[i].next = i + 1 < count ? &carrier->headers[i + 1] : NULL;
+  }
+  bool ok = true;
+  SET(carrier->easy, CURLOPT_HTTPHEADER, carrier->headers);
+  return ok;
+}
+
+static bool set_request(sf_carrier *carrier, const sf_request *request)
+{
+  CURL *easy = carrier->easy;
+  bool ok = set_headers(carrier, request);
+  SET(easy, CURLOPT_URL, request->url);
+  if (sends_body(request)) {
+    SET(easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body : "");
+    SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body != NULL ? request->body_length : 0));
+  }
+  if (request->fresh != carrier->fresh) {
+    SET(easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
+    carrier->fresh = request->fresh;
+  }
+  return ok;
+}
+
+static void begin(sf_carrier *carrier, const sf_request *request)
+{
+  carrier->shared = request->line->http_version == SF_HTTP_2 && !request->fresh;
+  carrier->opened = carrier->requested = carrier->again = carrier->refused = false;
+  carrier->any_response = carrier->headers_done = carrier->any_body = false;
+  carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
+  carrier->status = 0;
+  carrier->header_bytes = carrier->block.length = 0;
+  carrier->failure = CURLE_OK;
+  carrier->error[0] = '\0';
+}
+
+/* ---- the pool ---- */
+
+static sf_carrier *carrier_new(sf_curl *curl)
+{
+  sf_carrier *carrier = sf_alloc_zero(sizeof *carrier);
+  if (carrier == NULL) return NULL;
+  carrier->owner = curl;
+  carrier->easy = curl_easy_init();
+  if (carrier->easy != NULL) return carrier;
+  sf_free(carrier);
+  return NULL;
+}
+
+static sf_carrier *find_idle(sf_curl *curl, uint64_t print)
+{
+  sf_carrier *carrier = curl->idle;
+  for (int i = 0; carrier != NULL && i < LOOKED_AT; i++, carrier = carrier->next)
+    if (carrier->print == print) break;
+  if (carrier == NULL || carrier->print != print) carrier = curl->idle;
+  if (carrier == NULL) return NULL;
+  detach(carrier);
+  curl->idle_count--;
+  return carrier;
+}
+
+sf_carrier *sf_carrier_take(sf_curl *curl, const sf_request *request)
+{
+  uint64_t print = fingerprint(request);
+  sf_carrier *carrier = find_idle(curl, print);
+  if (carrier == NULL) carrier = carrier_new(curl);
+  if (carrier == NULL) return NULL;
+  if ((carrier->print == print || set_anew(carrier, request, print)) && set_request(carrier, request)) {
+    begin(carrier, request);
+    return carrier;
+  }
+  sf_carrier_free(carrier);
+  return NULL;
+}
+
+void sf_carrier_put(sf_carrier *carrier)
+{
+  sf_curl *curl = carrier->owner;
+  size_t most = curl->expected < POOL_LEAST ? POOL_LEAST : curl->expected > POOL_MOST ? POOL_MOST : curl->expected;
+  if (curl->idle_count >= most) {
+    sf_carrier_free(carrier);
+    return;
+  }
+  if (carrier->block.capacity > BLOCK_KEPT) sf_buffer_free(&carrier->block);
+  sf_carrier_move(carrier, &curl->idle);
+  curl->idle_count++;
+}
+
+void sf_carrier_free(sf_carrier *carrier)
+{
+  curl_easy_cleanup(carrier->easy);
+  drop_lists(carrier);
+  sf_carrier_forsake(carrier);
+}
+
+void sf_carrier_forsake(sf_carrier *carrier)
+{
+  detach(carrier);
+  sf_buffer_free(&carrier->block);
+  sf_free(carrier->headers);
+  sf_free(carrier);
+}
