@@ -343,6 +343,7 @@ local function main()
     if parent and socket.gettime() >= look_at then
       look_at = socket.gettime() + 0.5
       if not process.alive(parent, started) then
+        process.remove_dir((options["--ready"]:gsub("/[^/]*$", "")))
         os.exit(0)
       end
     end

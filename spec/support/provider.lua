@@ -206,8 +206,10 @@ function M.attach(control_url)
   end
   local self = setmetatable(cjson.decode(response.body), Provider)
   self.names = {}
-  for name in pairs(self.lines) do
+  for name, line in pairs(self.lines) do
     self.names[#self.names + 1] = name
+    line.port = math.floor(line.port) -- JSON numbers are floats, ports are not
+    line.tls_port = line.tls_port and math.floor(line.tls_port)
   end
   table.sort(self.names)
   self.pid = tonumber((process.read(self.dir .. "/nginx.pid") or ""):match "%d+")

@@ -81,7 +81,8 @@ end
 function Server:listen(script)
   self.count = self.count + 1
   local name = "raw" .. self.count
-  local port = control(self, "PUT", "/listeners/" .. name, scripts_of(script)).port
+  local answer = control(self, "PUT", "/listeners/" .. name, scripts_of(script))
+  local port = math.floor(answer.port) -- JSON numbers are floats, ports are not
   return setmetatable({
     server = self, name = name, port = port,
     url = ("http://127.0.0.1:%d/v1"):format(port), tls_url = ("https://127.0.0.1:%d/v1"):format(port),
