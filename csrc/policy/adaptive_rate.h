@@ -1,7 +1,9 @@
 /*
  * adaptive_rate.h: the rate that a provider really admits. First its own word (rate-limit headers), else CUBIC after the
  * first 429: growth bounded by time since the last throttle, never per success, never above twice the measured rate.
- * Before the first throttle or header it never makes anybody wait. Source: AWS SDK adaptive mode, CUBIC (RFC 9438).
+ * Before the first throttle or header it never makes anybody wait; after both, both must agree. Of the throttles within
+ * half a second only the first cuts, and idle time never costs more than the cut did.
+ * Source: AWS SDK adaptive mode, CUBIC (RFC 9438).
  */
 #ifndef SF_ADAPTIVE_RATE_H
 #define SF_ADAPTIVE_RATE_H
@@ -30,7 +32,10 @@ typedef struct sf_adaptive {
   _Atomic int64_t blocked_until; /* nothing may go before (Retry-After) */
   _Atomic uint64_t measured;     /* double bits: admitted rate, smoothed */
   _Atomic uint64_t tally;        /* epoch of 0.5 s (32 bits), count (32 bits) */
-  _Atomic int64_t told_until;    /* headers are the rule until then */
+  sf_gcra told;                  /* what the headers left: its arrival time is their "time to full" */
+  _Atomic uint64_t told_rate;    /* double bits: refill per second that the headers imply */
+  _Atomic uint64_t told_limit;   /* double bits: cells of the provider's window */
+  _Atomic int64_t told_until;    /* the headers' word counts until then */
 } sf_adaptive;
 
 SF_BEGIN_DECLS

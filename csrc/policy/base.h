@@ -26,6 +26,14 @@ static inline int64_t sf_time_add(int64_t a, int64_t b)
   return b > 0 && a > SF_NEVER - b ? SF_NEVER : a + b;
 }
 
+/* A double as a time: saturates on both sides, NaN is 0. */
+static inline int64_t sf_time_from(double ns)
+{
+  if (ns >= 9.2233720368547748e18) return SF_NEVER;
+  if (ns <= -9.2233720368547748e18) return -SF_NEVER;
+  return ns == ns ? (int64_t)ns : 0;
+}
+
 static inline int64_t sf_time_min(int64_t a, int64_t b)
 {
   return a < b ? a : b;

@@ -55,8 +55,9 @@ bool sf_breaker_allow(sf_breaker *breaker, const sf_breaker_config *config, int6
 int64_t sf_breaker_retry_in(const sf_breaker *breaker, const sf_breaker_config *config, int64_t now);
 
 /*
- * Ends the permit. effect: SF_BREAKER_OK, BAD, BAD_RATIO, BAD_RUN, or IGNORE (released, nothing learned).
- * first_token_ns: < 0 = unknown. random: [0, 1), for the jitter of the open time.
+ * Ends the permit. effect: SF_BREAKER_OK, BAD, BAD_RATIO, BAD_RUN, or IGNORE (released; of the call only a
+ * first token later than slow_call_ns is remembered). A slow first token fails a probe. first_token_ns: < 0 = unknown.
+ * random: [0, 1), for the jitter of the open time.
  */
 void sf_breaker_report(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, double random,
                        sf_permit *permit, sf_breaker_effect effect, int64_t first_token_ns);

@@ -8,12 +8,12 @@
 #include "base.h"
 
 #define SF_HISTOGRAM_SUB 64
-#define SF_HISTOGRAM_BUCKETS (SF_HISTOGRAM_SUB * 28) /* 1 us .. > 1 h in octaves; the first SUB are linear */
+#define SF_HISTOGRAM_BUCKETS (SF_HISTOGRAM_SUB * 33) /* the first SUB are linear, 16 ns each; then octaves to > 1 h */
 
 typedef struct sf_histogram {
   _Atomic uint64_t count;
-  _Atomic uint64_t sum_us;
-  _Atomic uint64_t max_us;
+  _Atomic uint64_t sum_ns;
+  _Atomic uint64_t max_ns;
   _Atomic uint32_t bucket[SF_HISTOGRAM_BUCKETS];
 } sf_histogram;
 

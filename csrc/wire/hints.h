@@ -29,7 +29,7 @@ sf_retry_hint sf_hints_retry(const char *block, size_t length, double unix_now);
 /* unix_now: for RFC 3339 resets (anthropic), measured against Date when given. */
 sf_quota_hint sf_hints_quota(const char *block, size_t length, double unix_now);
 
-/* One Retry-After value: ns (>= 0), or -1 when it is none. date_unix: the Date header's time, < 0 = unknown. */
+/* One Retry-After value (or several joined by commas): ns (>= 0), or -1 when it is none or past. date_unix: the Date header's time, < 0 = unknown. */
 int64_t sf_retry_after_parse(sf_slice value, double date_unix);
 
 /* Seconds since 1970 of an HTTP-date (IMF-fixdate, RFC 850, asctime), or -1. now_unix helps with two-digit years. */
@@ -37,6 +37,9 @@ int64_t sf_http_date_parse(sf_slice text, double now_unix);
 
 /* Nanoseconds of a Go duration ("12ms", "1s", "6m0s", "1h2m3.5s") or of plain seconds, or -1. */
 int64_t sf_duration_parse(sf_slice text);
+
+/* A strict number ([0-9]+ with an optional fraction), spaces around it allowed. */
+bool sf_number_parse(sf_slice text, double *value);
 
 /* Seconds since 1970 of an RFC 3339 time, or -1. */
 int64_t sf_rfc3339_parse(sf_slice text);
