@@ -1,77 +1,166 @@
-# surefoot: build, test, lint, install. `make help` lists the targets.
-# Everything made lands in build/. Overridable: CC CFLAGS LDFLAGS PREFIX DESTDIR, SPEC (a spec file or folder),
-# ARGS (options for busted).
+# surefoot: build, test, lint, install. `make help` lists the targets; everything made lands in build/.
+# Overridable: CC CFLAGS LDFLAGS PREFIX DESTDIR, and for the tests
+#   SPEC   spec files or folders (make test SPEC=spec/policy)
+#   ARGS   options for busted (make test ARGS='--filter backoff')
 
 CC = gcc
 CFLAGS = -O2 -g
 LDFLAGS =
 PREFIX = /usr/local
 DESTDIR =
-SPEC = spec
+SPEC = $(filter-out spec/hard,$(patsubst %/,%,$(wildcard spec/*/))) $(wildcard spec/*_spec.lua)
 ARGS =
+FUZZ_SECONDS = 60
 
-# What Debian 12 needs. Nothing here is enabled or configured by us; Debian's nginx may start itself on port 80.
-PACKAGES = gcc libc6-dev make pkg-config git ca-certificates curl openssl \
-  lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev libcurl4-openssl-dev lua-cjson lua-argparse \
+# What Debian 12 needs; of two names either will do. Nothing is enabled or configured by us (Debian's nginx may start
+# itself on port 80).
+PACKAGES = gcc libc6-dev make pkg-config git ca-certificates curl openssl procps \
+  lua5.4 liblua5.4-dev luajit2|luajit libluajit2-5.1-dev|libluajit-5.1-dev libcurl4-openssl-dev lua-cjson lua-argparse \
   lua-busted lua-check lua-socket luarocks nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache \
   clang libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace
 
-INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(PACKAGES) 2>/dev/null | sed -n 's/^installed://p')
-MISSING = $(if $(shell command -v dpkg-query),$(filter-out $(INSTALLED),$(PACKAGES)))
-APT = $(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get -q
-
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wundef -Wpointer-arith -Wmissing-prototypes -Werror
-COMPILE = -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(shell pkg-config --cflags libcurl 2>/dev/null)
-LIBRARIES = $(shell pkg-config --libs libcurl 2>/dev/null || echo -lcurl) -lm -lpthread
-LUA54 = $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
-LUAJIT = $(shell pkg-config --cflags luajit 2>/dev/null)
+CURL := $(shell pkg-config --cflags libcurl 2>/dev/null)
+COMPILE = -std=gnu11 -fPIC -fvisibility=hidden $(WARNINGS) $(CURL)
+LINK = -shared -Wl,-z,nodelete
+LIBRARIES = -lcurl -lm -lpthread
+LUA54 := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
+LUAJIT := $(shell pkg-config --cflags luajit 2>/dev/null)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 SOURCES := $(sort $(wildcard csrc/*/*.c))
-HEADERS := $(sort $(wildcard csrc/*/*.h))
+PURE := $(sort $(wildcard csrc/policy/*.c csrc/wire/*.c))
+FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
+FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
 CLI := $(if $(wildcard lua/surefoot/cli/init.lua),build/surefoot)
+SUITE = lua5.4 spec/support/suite.lua
 
 all: $(VARIANTS:%=build/%/surefoot/core.so) $(CLI) ## build the module for Lua 5.4 and LuaJIT, and the command line
 
 # $(1) variant, $(2) Lua's include flags, $(3) flags for compiling and linking
 define variant
-build/$(1)/surefoot/core.so: $(SOURCES:csrc/%.c=build/$(1)/obj/%.o) build/$(1)/command
+build/$(1)/surefoot/core.so: $(SOURCES:csrc/%.c=build/$(1)/obj/%.o) build/$(1)/commands
 	@mkdir -p $$(@D)
-	$$(CC) -shared -Wl,-z,nodelete $$(CFLAGS) $(3) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(LIBRARIES)
+	$$(CC) $$(LINK) $$(CFLAGS) $(3) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(LIBRARIES)
 
-build/$(1)/obj/%.o: csrc/%.c build/$(1)/command
+build/$(1)/obj/%.o: csrc/%.c build/$(1)/commands
 	@mkdir -p $$(@D)
 	$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
 
-# Changes when the commands or the list of sources do; everything of the variant is then made anew.
-build/$(1)/command: FORCE
+# Changes when a command or the list of sources does; everything of the variant is then made anew.
+build/$(1)/commands: FORCE
 	@mkdir -p $$(@D)
-	@echo '$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) $$(LDFLAGS) $$(LIBRARIES) $$(SOURCES)' | cmp -s - $$@ || \
-	  echo '$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) $$(LDFLAGS) $$(LIBRARIES) $$(SOURCES)' > $$@
+	@echo '$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) $$(LINK) $$(LDFLAGS) $$(LIBRARIES) $$(SOURCES)' > $$@.new
+	@cmp -s $$@ $$@.new && rm $$@.new || mv $$@.new $$@
 
 -include $(SOURCES:csrc/%.c=build/$(1)/obj/%.d)
 endef
 
 $(eval $(call variant,lua5.4,$(LUA54),))
 $(eval $(call variant,luajit,$(LUAJIT),))
-$(eval $(call variant,asan,$(LUA54),$(SANITIZE)))
+$(eval $(call variant,asan,$(LUA54),$(SANITIZE) -DSF_FAULTS))
+
+# The interpreter for the build with sanitizers. Their library must be loaded first, but only here: programs that link
+# libcurl hang in setlocale under it, so the processes that this one starts go without.
+build/asan/lua5.4: build/asan/surefoot/core.so
+	@echo '#include <stdlib.h>' > $@.c
+	@echo '__attribute__((constructor)) static void alone(void) { unsetenv("LD_PRELOAD"); }' >> $@.c
+	@$(CC) -shared -fPIC -o $@.so $@.c
+	@printf '%s\n' '#!/bin/sh' \
+	  'export SUREFOOT_BUILD=build/asan UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=abort_on_error=0' \
+	  'export LSAN_OPTIONS=suppressions=spec/asan.supp:print_suppressions=0' \
+	  "exec env LD_PRELOAD='$$($(CC) -print-file-name=libasan.so) $(CURDIR)/$@.so' lua5.4 \"\$$@\"" > $@
+	@chmod +x $@
+
+build/surefoot: Makefile
+	@mkdir -p $(@D)
+	@printf '%s\n' '#!/usr/bin/env lua5.4' \
+	  'package.path = "$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;" .. package.path' \
+	  'package.cpath = "$(CURDIR)/build/lua5.4/?.so;" .. package.cpath' \
+	  'os.exit(require("surefoot.cli").main(arg), true)' > $@
+	@chmod +x $@
 
 # The machine may lack everything until `deps` has run, so these look around in a second make.
-test asan: deps
+demo test lint format asan bench test-hard: deps
 	@$(MAKE) --no-print-directory run-$@
 
+demo: ## install what is missing, build, start the simulated provider, show the main job
+test: ## install what is missing, build, run all specs
+lint: ## luacheck, clang-format, clang-tidy, cppcheck
+format: ## lay out the C sources
+asan: ## the specs under AddressSanitizer and UBSan
+bench: ## the benchmarks of spec/bench
+test-hard: ## the long runs: fuzzers, failing allocator, greedy collector, valgrind
+
+run-demo: all
+	@lua5.4 -l spec.helper examples/demo.lua
+
 run-test: all
-	@lua5.4 spec/support/suite.lua $(VARIANTS) -- $(SPEC) $(ARGS)
+	@$(SUITE) $(VARIANTS) -- $(SPEC) $(ARGS)
+
+run-asan: build/asan/lua5.4
+	@$(SUITE) build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
+
+run-bench: all
+	@for bench in $(or $(wildcard spec/bench/*_bench.lua),$(error spec/bench holds no *_bench.lua)); do \
+	  echo "== $$bench"; lua5.4 -l spec.helper $$bench || exit 1; done
+
+run-lint:
+	luacheck --quiet --no-color .
+	clang-format --dry-run -Werror $(FORMATTED)
+	cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 csrc
+	clang-tidy --quiet $(SOURCES) -- $(COMPILE) $(LUA54)
+
+run-format:
+	clang-format -i $(FORMATTED)
+
+build/fuzz/%: spec/fuzz/%.c $(PURE) $(wildcard csrc/*/*.h)
+	@mkdir -p $@_corpus
+	clang $(COMPILE) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc -o $@ $< $(PURE) -lm
+
+run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
+	@for fuzzer in $(FUZZERS:spec/fuzz/%.c=%); do \
+	  echo "== $$fuzzer, $(FUZZ_SECONDS) s"; \
+	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
+	    build/fuzz/$${fuzzer}_corpus $(wildcard spec/fuzz/corpus) || exit 1; done
+
+run-test-hard: all build/asan/lua5.4 run-fuzz
+	@for script in $(wildcard spec/hard/*.sh); do echo "== $$script"; bash $$script || exit 1; done
+	@echo "== long specs, sanitizers and failing allocations"
+	@$(if $(wildcard spec/hard/*_spec.lua),$(SUITE) build/asan/lua5.4 -- spec/hard,:)
+	@echo "== all specs, a collector that never rests"
+	@SUREFOOT_GC=greedy $(SUITE) build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
+	@echo "== all specs under valgrind"
+	@$(SUITE) 'valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 lua5.4' -- \
+	  $(SPEC) --exclude-tags=once $(ARGS)
+
+# $(1) Lua version, $(2) variant
+define install
+	cd lua && find surefoot -type f -exec install -D -m 644 {} '$(DESTDIR)$(PREFIX)/share/lua/$(1)/{}' ';'
+	install -D -m 644 build/$(2)/surefoot/core.so '$(DESTDIR)$(PREFIX)/lib/lua/$(1)/surefoot/core.so'
+endef
+
+install: all ## install under $(DESTDIR)$(PREFIX)
+	$(call install,5.4,lua5.4)
+	$(if $(LUAJIT),$(call install,5.1,luajit))
+	$(if $(CLI),sed '/^package/d' $(CLI) | install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot')
+
+INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(subst |, ,$(PACKAGES)) 2>/dev/null | \
+  sed -n 's/^installed://p')
+MISSING = $(strip $(foreach one,$(PACKAGES),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(firstword $(subst |, ,$(one))))))
+APT = $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
 deps: ## install what is missing (Debian 12, apt)
-	@$(if $(MISSING),echo "installing: $(MISSING)"; $(APT) update && $(APT) install -y --no-install-recommends $(MISSING),:)
+	@$(if $(shell command -v apt-get),$(if $(MISSING),$(APT) update && \
+	  $(APT) install -y --no-install-recommends $(MISSING),:),echo 'no apt here: these are needed: $(PACKAGES)')
 
 clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all test run-test asan run-asan deps clean help FORCE
+.PHONY: all demo test lint format asan bench test-hard deps install clean help FORCE \
+  run-demo run-test run-lint run-format run-asan run-bench run-fuzz run-test-hard

@@ -1,6 +1,12 @@
 -- Makes `require "surefoot"` mean this checkout: lua/ and the core that was built for the running interpreter.
--- SUREFOOT_BUILD names another build folder (the one with sanitizers).
+-- SUREFOOT_BUILD names another build folder (the one with sanitizers); SUREFOOT_GC=greedy collects all the time.
+-- Also for plain programs: lua5.4 -l spec.helper program.lua
 local build = os.getenv "SUREFOOT_BUILD" or (rawget(_G, "jit") and "build/luajit" or "build/lua5.4")
 
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = "./" .. build .. "/?.so;" .. package.cpath
+
+if os.getenv "SUREFOOT_GC" == "greedy" then
+  collectgarbage("setpause", 0)
+  collectgarbage("setstepmul", 1000)
+end

@@ -9,7 +9,8 @@ return function(options)
     local path = os.getenv "SUREFOOT_TALLY"
     if path then
       local file = assert(io.open(path, "w"))
-      file:write(handler.successesCount, " ", handler.failuresCount + handler.errorsCount, " ", handler.pendingsCount, "\n")
+      local failed = handler.failuresCount + handler.errorsCount
+      file:write(handler.successesCount, " ", failed, " ", handler.pendingsCount, "\n")
       file:close()
     end
     return nil, true

@@ -8,29 +8,40 @@ for _, word in ipairs(arg) do
   if word == "--" then
     list = options
   else
-    list[#list + 1] = "'" .. word .. "'"
+    list[#list + 1] = word
   end
+end
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+-- An interpreter may be several words: a tool and what it runs.
+local function command(interpreter, tally, later)
+  local words = { "SUREFOOT_TALLY=" .. tally, "SUREFOOT_LUA=" .. quote(interpreter:match "%S+$"), interpreter,
+    "spec/support/busted.lua", "--output=spec/support/report.lua" }
+  if later then words[#words + 1] = "--exclude-tags=once" end
+  for _, option in ipairs(options) do
+    words[#words + 1] = quote(option)
+  end
+  return table.concat(words, " ")
 end
 
 local total = { passed = 0, failed = 0, skipped = 0 }
 local tally = os.tmpname()
 
 for index, interpreter in ipairs(interpreters) do
-  print(("== specs on %s"):format(interpreter:sub(2, -2)))
+  print(("== specs on %s"):format(interpreter))
   io.stdout:flush()
   assert(io.open(tally, "w")):close()
-  local command = table.concat({
-    "SUREFOOT_TALLY=" .. tally, interpreter, "spec/support/busted.lua --output=spec/support/report.lua",
-    index > 1 and "--exclude-tags=once" or "", table.concat(options, " "),
-  }, " ")
-  local ok = os.execute(command)
-  ok = ok == true or ok == 0
+  local ok = os.execute(command(interpreter, tally, index > 1))
   local file = assert(io.open(tally))
-  local passed, failed, skipped = file:read("*n", "*n", "*n")
+  local passed, failed, skipped = file:read("n", "n", "n")
   file:close()
-  passed, failed, skipped = passed or 0, failed or 0, skipped or 0
-  if not ok and failed == 0 then failed = 1 end
-  total.passed, total.failed, total.skipped = total.passed + passed, total.failed + failed, total.skipped + skipped
+  if not ok and (failed or 0) == 0 then failed = 1 end
+  total.passed = total.passed + (passed or 0)
+  total.failed = total.failed + (failed or 0)
+  total.skipped = total.skipped + (skipped or 0)
 end
 os.remove(tally)
 

@@ -1,0 +1,19 @@
+-- The library runs on 5.1, LuaJIT, 5.2, 5.3 and 5.4: only what they all have, and what it looks for by itself.
+std = "min"
+read_globals = {
+  "jit", "loadstring", "setfenv", "unpack",
+  math = { fields = { "tointeger", "type" } },
+  table = { fields = { "unpack" } },
+}
+max_line_length = 120
+include_files = { "**/*.lua", "**/*.rockspec", ".busted", ".luacheckrc", "spec/provider/run" }
+exclude_files = { "build" }
+
+-- Hosts that a file adapts to.
+files["lua/surefoot/loop"].read_globals = { "ngx", "vim" }
+files["lua/surefoot/gateway"].read_globals = { "ngx" }
+
+files["spec"].std = "max+busted"
+files["spec/provider/sim"].std = "ngx_lua"
+files["examples"].std = "max"
+files["rockspec"].std = "rockspec"

@@ -1,0 +1,68 @@
+-- Where a spec runs, and commands as specs judge them: status, output and errors apart. Processes that live on are
+-- spec/support/process.lua's.
+
+local process = require "spec.support.process"
+
+local M = {}
+
+---Runs programs of Lua like this one (with sanitizers, when this one has them).
+M.lua = os.getenv "SUREFOOT_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
+
+---The folder whose surefoot/core.so this interpreter loads.
+M.build = os.getenv "SUREFOOT_BUILD" or (rawget(_G, "jit") and "build/luajit" or "build/lua5.4")
+
+---True under the sanitizers.
+M.sanitized = M.build:find "asan" ~= nil
+
+---Runs a command to its end.
+---@param argv string[]|string a list of words, or a shell line
+---@param options? { cwd?: string, env?: table<string, string> }
+---@return { status: integer, stdout: string, stderr: string }
+function M.run(argv, options)
+  options = options or {}
+  local words = { "env" }
+  for name, value in pairs(options.env or {}) do
+    words[#words + 1] = name .. "=" .. value
+  end
+  if type(argv) == "string" then
+    argv = { "sh", "-c", argv }
+  end
+  for _, word in ipairs(argv) do
+    words[#words + 1] = word
+  end
+  local errors = os.tmpname()
+  local place = "cd " .. process.quote(options.cwd or ".") .. " && "
+  local stdout, status = process.capture(place .. process.command(words) .. " </dev/null 2>" .. process.quote(errors))
+  local stderr = process.read(errors)
+  os.remove(errors)
+  return { status = status, stdout = stdout, stderr = stderr }
+end
+
+---The same, for a command that must succeed.
+---@return string stdout
+function M.check(argv, options)
+  local result = M.run(argv, options)
+  if result.status ~= 0 then
+    local line = type(argv) == "table" and table.concat(argv, " ") or argv
+    error(("%s: status %d\n%s%s"):format(line, result.status, result.stdout, result.stderr), 2)
+  end
+  return result.stdout
+end
+
+---Leaves the running test out, and says so: in the report and on the terminal.
+---@param reason string what is missing, and which package has it
+function M.skip(reason)
+  io.stderr:write("\nskipped: ", reason, "\n")
+  require("busted").pending(reason)
+end
+
+---Leaves the running test out when a program is missing.
+---@param name string
+---@param package string the Debian package that has it
+function M.need(name, package)
+  if not process.which(name) then
+    M.skip(("%s was not found: install the package %s"):format(name, package))
+  end
+end
+
+return M
