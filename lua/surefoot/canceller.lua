@@ -1,0 +1,52 @@
+--- A switch that ends calls: one canceller may be given to any number of calls, also before they begin.
+
+local M = {}
+
+---@class surefoot.Canceller
+---@field private calls table<table, true> unsettled calls that it was given to
+---@field private used boolean
+local methods = {}
+local mt = { __index = methods, __name = "surefoot.canceller" }
+
+--- Ends every call that it was or will be given to; they fail with kind "cancelled". Further calls do nothing.
+function methods:cancel()
+  if self.used then
+    return
+  end
+  self.used = true
+  local calls = self.calls
+  self.calls = setmetatable({}, { __mode = "k" })
+  for call in pairs(calls) do
+    call:cancel "cancelled"
+  end
+end
+
+--- Whether it has been used.
+---@return boolean
+function methods:cancelled()
+  return self.used
+end
+
+---@private
+function methods:add(call)
+  self.calls[call] = true
+end
+
+---@private
+function methods:remove(call)
+  self.calls[call] = nil
+end
+
+--- Makes a canceller.
+---@return surefoot.Canceller
+function M.new()
+  return setmetatable({ calls = setmetatable({}, { __mode = "k" }), used = false }, mt)
+end
+
+---@param value any
+---@return boolean
+function M.is(value)
+  return getmetatable(value) == mt
+end
+
+return M

@@ -1,0 +1,247 @@
+--- From the table a user writes to the one that the client works with: checked, filled with defaults, endpoints complete.
+--
+-- Keys, types, ranges, defaults and words are data in surefoot.config.schema. Whatever is wrong throws, and says where it
+-- is, what was given and what is allowed; keys and header values are never shown.
+
+local check = require "surefoot.config.check"
+local presets = require "surefoot.presets"
+local providers = require "surefoot.provider"
+local schema = require "surefoot.config.schema"
+local text = require "surefoot.config.text"
+local url = require "surefoot.config.url"
+
+local M = {}
+
+local LONGEST_LEASE = 3600 -- of a probe, where an attempt may take for ever
+
+check.define("endpoint", function(_, value, path)
+  if type(value) == "string" then
+    value = { url = value }
+  elseif type(value) ~= "table" then
+    check.fail(path, "expected an endpoint table, got %s", check.show(value))
+  end
+  return check.fields(schema.endpoint, value, path)
+end)
+
+check.define("fallback", function(_, value, path)
+  if type(value) == "string" and value ~= "" then
+    return { model = value }
+  elseif type(value) ~= "table" then
+    check.fail(path, "expected a model name, or { model =, endpoint =, request = {...} }, got %s", check.show(value))
+  end
+  return check.fields(schema.fallback, value, path)
+end)
+
+local function known(list, name, path, what)
+  if name == nil or list[name] then
+    return name and list[name]
+  end
+  local names = {}
+  for known_name in pairs(list) do
+    names[#names + 1] = known_name
+  end
+  table.sort(names)
+  check.fail(path, "no %s %q; did you mean %q? Known are %s", what, name, text.nearest(name, names), table.concat(names, ", "))
+end
+
+local function read_url(value, path, allow_plaintext)
+  if value == nil then
+    check.fail(path, "is required: the API's root, like https://api.example.com/v1")
+  end
+  local parsed, problem = url.parse(value)
+  if not parsed then
+    check.fail(path, "%s", problem)
+  elseif parsed.scheme == "http" and not parsed.loopback and not allow_plaintext then
+    check.fail(path, "plain http to %s would show the key to everybody on the way; use https, or set allow_plaintext = true",
+      parsed.host)
+  end
+  return parsed
+end
+
+local inherited = { timeout = true, breaker = true, tls = true, dns = true }
+local top_field, endpoint_field = {}, {}
+for _, field in ipairs(schema.top) do
+  top_field[field.name] = field
+end
+for _, field in ipairs(schema.endpoint) do
+  endpoint_field[field.name] = field
+end
+
+-- What an endpoint says about `key`, over what the client says.
+local function over(given, top, key)
+  local own, common = given[key], top[key]
+  if own == nil then
+    return common
+  elseif type(own) == "table" and type(common) == "table" then
+    local merged = {}
+    for name, value in pairs(common) do
+      merged[name] = value
+    end
+    for name, value in pairs(own) do
+      merged[name] = value
+    end
+    return merged
+  end
+  return own
+end
+
+-- A switched table with its defaults; nil when it is off.
+local function switch(field, value, default)
+  if value == nil then
+    value = default
+  end
+  return value and check.fill(field, value) or nil
+end
+
+local function fill_rate(rate)
+  if rate then
+    rate.burst = rate.burst or rate.requests_per_second and math.max(1, rate.requests_per_second)
+    rate.token_burst = rate.token_burst or rate.tokens_per_minute
+  end
+  return rate
+end
+
+local function check_bounds(concurrency, path)
+  if concurrency and concurrency.min > concurrency.max then
+    check.fail(path .. ".min", "is above max (%d > %d)", concurrency.min, concurrency.max)
+  end
+  if concurrency and concurrency.adaptive then
+    concurrency.limit = math.max(concurrency.min, math.min(concurrency.limit, concurrency.max))
+  end
+  return concurrency
+end
+
+local function keys_of(given, top, preset, environment)
+  local keys = given.api_key or top.api_key
+  if keys == nil and preset and preset.key_env then
+    local value = environment(preset.key_env)
+    if value == nil or value == "" then
+      check.fail("api_key", "is required: none was given, and the environment variable %s is not set", preset.key_env)
+    end
+    keys = { check.key_string(value, "environment variable " .. preset.key_env) }
+  end
+  return keys or {}
+end
+
+local function unique_name(names, wanted, given, path)
+  if given and names[given] then
+    check.fail(path .. ".name", "%q names another endpoint already", given)
+  end
+  local name, n = given or wanted, 1
+  while names[name] do
+    n = n + 1
+    name = wanted .. "#" .. n
+  end
+  names[name] = true
+  return name
+end
+
+local function resolve_endpoint(given, top, context, path)
+  local at_own = given.url ~= nil
+  local parsed = read_url(given.url or context.base_url, at_own and path .. ".url" or path == "" and "base_url" or path .. ".url",
+    context.allow_plaintext)
+  local endpoint = {
+    url = parsed.text, host = parsed.host, port = parsed.port,
+    name = unique_name(context.names, parsed.host .. ":" .. parsed.port, given.name, path),
+    weight = given.weight or 1, priority = given.priority or 1,
+    models = given.models or { rename = {} },
+    provider = given.provider or context.provider,
+    preset = context.preset,
+    keys = keys_of(given, top, context.preset, context.environment),
+    headers = over(given, top, "headers") or {},
+    proxy = over(given, top, "proxy"),
+    http_version = over(given, top, "http_version") or "auto",
+    rate = fill_rate(switch(endpoint_field.rate, given.rate)),
+    concurrency = switch(endpoint_field.concurrency, given.concurrency),
+  }
+  known(providers.formats, endpoint.provider, path .. (path == "" and "" or ".") .. "provider", "provider")
+  for key in pairs(inherited) do
+    endpoint[key] = switch(endpoint_field[key], over(given, top, key), top_field[key].default)
+  end
+  check_bounds(endpoint.concurrency, path .. ".concurrency")
+  if endpoint.breaker and not endpoint.breaker.lease then
+    endpoint.breaker.lease = math.min(endpoint.timeout.attempt, LONGEST_LEASE)
+  end
+  return endpoint
+end
+
+local function resolve_fallbacks(fallbacks, endpoints, path)
+  local index = {}
+  for i, endpoint in ipairs(endpoints) do
+    index[endpoint.name] = i
+  end
+  local resolved = {}
+  for i, fallback in ipairs(fallbacks or {}) do
+    known(index, fallback.endpoint, path .. "[" .. i .. "].endpoint", "endpoint")
+    resolved[i] = { model = fallback.model, endpoint = index[fallback.endpoint], request = fallback.request }
+  end
+  return resolved
+end
+
+local function resolve(given, environment)
+  if type(given) ~= "table" then
+    check.fail("surefoot.new", "expected a table of configuration, got %s", check.show(given))
+  end
+  local top = check.fields(schema.top, given, "")
+  local preset = known(presets, top.preset, "preset", "preset")
+  local context = {
+    base_url = top.base_url or preset and preset.base_url, provider = top.provider or preset and preset.provider or "openai",
+    preset = preset, names = {}, allow_plaintext = top.allow_plaintext, environment = environment,
+  }
+  if not context.base_url and not top.endpoints then
+    check.fail("surefoot.new", "where to? Give one of preset, base_url or endpoints")
+  elseif top.endpoints and #top.endpoints == 0 then
+    check.fail("endpoints", "the list is empty")
+  elseif top.base_url then
+    read_url(top.base_url, "base_url", top.allow_plaintext)
+  end
+  local filled = check.fill_fields(schema.top, top)
+  local config = {
+    model = top.model, timeout = filled.timeout, retry = filled.retry, rate = fill_rate(switch(top_field.rate, top.rate)),
+    concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
+    keepalive = filled.keepalive, json = top.json, prices = filled.prices, endpoints = {},
+  }
+  for i, endpoint in ipairs(top.endpoints or { {} }) do
+    config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")
+  end
+  config.fallbacks = resolve_fallbacks(top.fallbacks, config.endpoints, "fallbacks")
+  return config
+end
+
+--- Checks a configuration and completes it. Throws a message without a position.
+---@param given surefoot.Config
+---@param environment (fun(name: string): string?)? where presets look for keys (default os.getenv)
+---@return table config
+function M.resolve(given, environment)
+  return resolve(given, environment or os.getenv)
+end
+
+--- Checks the options of one call. Throws a message without a position.
+---@param given surefoot.CallOptions?
+---@param config table a resolved configuration
+---@return table options
+function M.options(given, config)
+  if given == nil then
+    return {}
+  elseif type(given) ~= "table" then
+    check.fail("options", "expected a table, got %s", check.show(given))
+  end
+  local options = check.fields(schema.options, given, "")
+  if options.idempotency_key and options.idempotency_key:find "[%z\1-\31\127]" then
+    check.fail("idempotency_key", "contains a control character")
+  end
+  options.fallbacks = options.fallbacks and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks")
+  return options
+end
+
+--- The reference of all keys as Markdown, made from the same table that checks them.
+---@return string
+function M.reference()
+  return table.concat({
+    "### Client", "", "Keys marked * may also be given per endpoint, where they win.", "", text.reference(schema.top),
+    "### Endpoint", "", text.reference(schema.own_endpoint),
+    "### Call options", "", text.reference(schema.options),
+  }, "\n")
+end
+
+return M

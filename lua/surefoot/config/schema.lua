@@ -1,0 +1,246 @@
+--- Every configuration key: name, type, range, default, meaning. Checks, defaults and the reference are made from it.
+--
+-- A spec is a table: type, default, doc, and what its type needs (lua/surefoot/config/check.lua reads it).
+--   seconds, number     min, max; above: an exclusive lower bound; none = true: math.huge means "no limit"
+--   integer, bytes      min, max
+--   string              not empty
+--   header_map          header names to values
+--   enum                values
+--   table               fields (a list of specs with `name`); on = true: `true` takes the defaults; off = true: `false`
+--                       switches it off; short = "name": a plain value stands for that one field
+--   list, map           of (spec of the elements)
+--   either              one of several specs
+-- endpoint = true: may be given per endpoint as well; endpoint = "own": given there it is the endpoint's own limit, and
+-- top = true fields stay with the client. later = true: in the table, but not available in this version.
+
+local M = {}
+
+local function seconds(name, default, doc, more)
+  local spec = { name = name, type = "seconds", default = default, doc = doc, above = 0, none = true }
+  for key, value in pairs(more or {}) do
+    spec[key] = value
+  end
+  return spec
+end
+
+local timeout = {
+  seconds("connect", 10, "name lookup, TCP and TLS"),
+  seconds("first_byte", 60, "request sent until the first byte of the body; for plain calls as `attempt`, unless given",
+    { keep_nil = true }),
+  seconds("first_token", 60, "streams: request sent until the first content"),
+  seconds("idle", 30, "streams: silence between bytes"),
+  seconds("attempt", 120, "one attempt as a whole; streams: until the first content"),
+  seconds("total", 300, "the whole call: waits, attempts and fallbacks", { top = true }),
+}
+
+local budget = {
+  { name = "capacity", type = "number", min = 1, max = 32767, default = 500, doc = "tokens it holds" },
+  { name = "transient_cost", type = "number", min = 0, max = 32767, default = 14, doc = "what a retry costs" },
+  { name = "throttled_cost", type = "number", min = 0, max = 32767, default = 5, doc = "what a retry after 429 costs" },
+  { name = "floor_per_second", type = "number", min = 0, max = 1000000, default = 1,
+    doc = "retries that are always allowed, per second" },
+}
+
+local retry = {
+  { name = "max_attempts", type = "integer", min = 1, max = 100, default = 5, doc = "attempts of one call, all routes counted" },
+  { name = "strategy", type = "enum", values = { "exponential", "linear", "fibonacci", "decorrelated" }, default = "exponential",
+    doc = "how the delay grows from round to round" },
+  { name = "base_delay", type = "seconds", min = 0, max = 3600, default = 0.5, doc = "first delay" },
+  { name = "throttled_base_delay", type = "seconds", min = 0, max = 3600, default = 1, doc = "first delay after 429 and 529" },
+  { name = "max_delay", type = "seconds", min = 0, max = 86400, default = 60, doc = "cap, applied before the jitter" },
+  { name = "jitter", type = "either", default = "full",
+    doc = "random part of a delay d: full 0..d, equal d/2..d, none, or a fraction f: d(1-f)..d",
+    { type = "enum", values = { "full", "equal", "none" } }, { type = "number", min = 0, max = 1 } },
+  { name = "on_status", type = "list", of = { type = "integer", min = 300, max = 599 },
+    doc = "HTTP statuses worth a retry, instead of the built-in rule" },
+  { name = "budget", type = "table", on = true, off = true, default = true, fields = budget,
+    doc = "bounds retries to a share of the successes, so that no storm can arise" },
+}
+
+local rate = {
+  { name = "requests_per_second", type = "number", above = 0, max = 1000000, doc = "requests started per second" },
+  { name = "burst", type = "number", min = 1, max = 1000000, doc = "requests that may start at once (default: one second's worth)" },
+  { name = "tokens_per_minute", type = "number", above = 0, max = 1e12, doc = "estimated before, settled with the usage after" },
+  { name = "token_burst", type = "number", min = 1, max = 1e12, doc = "tokens at once (default: one minute's worth)" },
+  { name = "adaptive", type = "boolean", default = true, doc = "learn from the provider's headers, and from 429s" },
+  { name = "estimate", type = "integer", min = 1, max = 1000000000,
+    doc = "tokens a request is taken for (default: bytes / 4, plus max_tokens or 256)" },
+}
+
+local concurrency = {
+  { name = "limit", type = "integer", min = 1, max = 100000, default = 100, doc = "attempts in flight" },
+  { name = "queue", type = "integer", min = 0, max = 10000000, default = 1000, top = true,
+    doc = "calls that may wait; one more fails with `queue_full`" },
+  { name = "adaptive", type = "boolean", default = false, doc = "shrink after 429, 529 and timeouts, grow while in use" },
+  { name = "min", type = "integer", min = 1, max = 100000, default = 1, doc = "lower bound when adaptive" },
+  { name = "max", type = "integer", min = 1, max = 100000, default = 200, doc = "upper bound when adaptive" },
+}
+
+local breaker = {
+  { name = "failure_threshold", type = "integer", min = 1, max = 65535, default = 5, doc = "failures in a row that open it" },
+  { name = "failure_ratio", type = "number", above = 0, max = 1, default = 0.5, doc = "or this share of failures in the window" },
+  { name = "min_calls", type = "integer", min = 1, max = 1000000, default = 20, doc = "before a ratio counts" },
+  { name = "window", type = "seconds", above = 0, max = 86400, default = 30, doc = "over which the ratios are taken" },
+  { name = "slow_call", type = "seconds", above = 0, max = 86400, doc = "a first token later than this is slow (nil: not judged)" },
+  { name = "slow_ratio", type = "number", above = 0, max = 1, default = 0.5, doc = "or this share of slow calls opens it" },
+  { name = "recovery_timeout", type = "seconds", above = 0, max = 86400, default = 5, doc = "open this long, doubling each time" },
+  { name = "max_recovery_timeout", type = "seconds", above = 0, max = 86400, default = 60, doc = "up to this" },
+  { name = "half_open_requests", type = "integer", min = 1, max = 100, default = 1, doc = "probes at a time" },
+  { name = "lease", type = "seconds", above = 0, max = 86400, doc = "a probe that does not report is given up after this "
+    .. "(default: timeout.attempt)" },
+  { name = "jitter", type = "number", min = 0, max = 1, default = 0.1, doc = "random part of the recovery time" },
+}
+
+local hedge = {
+  { name = "quantile", type = "number", above = 0, max = 1, default = 0.95, doc = "hedge when slower than this share of answers" },
+  { name = "budget", type = "number", above = 0, max = 1, default = 0.05, doc = "hedges per first attempt" },
+  { name = "burst", type = "number", min = 1, max = 1000000, default = 20, doc = "hedges at once" },
+  { name = "min_delay", type = "seconds", min = 0, max = 3600, default = 0.05, doc = "never earlier than this" },
+  { name = "max", type = "integer", min = 1, max = 10, default = 1, doc = "hedges per call" },
+}
+
+local tls = {
+  { name = "ca_file", type = "string", doc = "certificates to trust instead of the system's" },
+  { name = "cert", type = "string", doc = "client certificate (PEM file)" },
+  { name = "key", type = "string", doc = "its key (PEM file)" },
+  { name = "verify", type = "boolean", default = true, doc = "false trusts anybody: for tests only" },
+}
+
+local dns = {
+  { name = "hosts", type = "map", of = { type = "string" }, doc = "addresses instead of a lookup: host to IP address" },
+  { name = "cache", type = "seconds", min = 0, max = 86400, doc = "lookups are kept this long (default: libcurl's, 60 s)" },
+  { name = "ip_version", type = "enum", values = { 4, 6 }, doc = "only this one" },
+  { name = "doh_url", type = "string", doc = "DNS over HTTPS" },
+}
+
+local function later(name, doc, spec)
+  spec.name, spec.doc, spec.later = name, doc, true
+  return spec
+end
+
+M.top = {
+  { name = "preset", type = "string", doc = "a provider by name: brings provider, base_url and the key's variable" },
+  { name = "provider", type = "string", default = "openai", endpoint = true, doc = "the wire format" },
+  { name = "base_url", type = "string", doc = "the API's root, up to and with /v1" },
+  { name = "api_key", type = "key", endpoint = true,
+    doc = "a string, a list of strings (rotated), or a function that returns the key of now; with a preset its variable is read" },
+  { name = "model", type = "string", doc = "the model, where a request names none" },
+  { name = "endpoints", type = "list", of = { type = "endpoint" }, doc = "several lines to the same service" },
+  { name = "fallbacks", type = "list", of = { type = "fallback" },
+    doc = "what to ask when the model cannot be had: model names, or { model =, endpoint =, request = {...} }" },
+  { name = "timeout", type = "table", endpoint = true, fields = timeout, default = {}, doc = "seconds; math.huge means none" },
+  { name = "retry", type = "table", fields = retry, default = {}, doc = "when and how often to ask again" },
+  { name = "rate", type = "table", on = true, off = true, endpoint = "own", fields = rate, doc = "how fast requests may start" },
+  { name = "concurrency", type = "table", endpoint = "own", fields = concurrency, default = {}, doc = "how many run at once" },
+  { name = "breaker", type = "table", on = true, off = true, endpoint = true, fields = breaker, default = true,
+    doc = "leave a failing endpoint alone for a while" },
+  { name = "routing", type = "table", short = "strategy", default = {}, doc = "which endpoint gets the next attempt", fields = {
+    { name = "strategy", type = "enum", values = { "latency", "weighted", "round_robin", "priority" }, default = "latency",
+      doc = "among the endpoints of the best priority" },
+    { name = "decay", type = "seconds", above = 0, max = 86400, default = 10, doc = "how fast old latencies are forgotten" },
+    { name = "slow_start", type = "seconds", min = 0, max = 86400, default = 60, doc = "a new endpoint grows into its share" },
+    { name = "penalty", type = "seconds", min = 0, max = 3600, default = 5, doc = "a failure counts as so slow" },
+  } },
+  { name = "limits", type = "table", default = {}, doc = "bytes, after decompression", fields = {
+    { name = "response_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 64 * 2 ^ 20, doc = "one answer" },
+    { name = "event_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 16 * 2 ^ 20, doc = "one event of a stream" },
+    { name = "header_bytes", type = "bytes", min = 1024, max = 2 ^ 30, default = 256 * 2 ^ 10, doc = "the headers of one answer" },
+    { name = "stream_buffer_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 2 ^ 20, doc = "what a slow reader may leave" },
+    { name = "json_depth", type = "integer", min = 1, max = 10000, default = 128, doc = "nesting of a document" },
+  } },
+  { name = "headers", type = "header_map", endpoint = true, doc = "sent with every request" },
+  { name = "proxy", type = "string", endpoint = true, empty = true,
+    doc = "proxy URL; \"\" means none (default: the environment's)" },
+  { name = "tls", type = "table", endpoint = true, fields = tls, default = {}, doc = "certificates" },
+  { name = "dns", type = "table", endpoint = true, fields = dns, default = {}, doc = "name lookup" },
+  { name = "http_version", type = "enum", endpoint = true, values = { "auto", "1.1", "2" }, default = "auto",
+    doc = "auto: 2 where libcurl is 8.6 or newer, else 1.1" },
+  { name = "keepalive", type = "table", default = {}, doc = "connections between requests", fields = {
+    { name = "idle", type = "seconds", min = 0, max = 86400, default = 50, doc = "kept this long unused" },
+    { name = "age", type = "seconds", min = 0, max = 86400, default = 600, doc = "and never longer than this" },
+  } },
+  { name = "allow_plaintext", type = "boolean", default = false, doc = "permit http:// to hosts other than loopback" },
+  { name = "json", type = "table", doc = "another JSON encoder or decoder", fields = {
+    { name = "encode", type = "function", doc = "value to text" },
+    { name = "decode", type = "function", doc = "text to value" },
+  } },
+  { name = "prices", type = "map", doc = "US dollars per million tokens, by model; gives result.cost", of = { type = "table", fields = {
+    { name = "input", type = "number", min = 0, max = 1e9, default = 0, doc = "read" },
+    { name = "output", type = "number", min = 0, max = 1e9, default = 0, doc = "written" },
+    { name = "cached_input", type = "number", min = 0, max = 1e9, doc = "read from the cache (default: as input)" },
+  } } },
+  later("hedge", "a second attempt elsewhere when the first is slow", { type = "table", on = true, off = true, fields = hedge }),
+  later("resume", "carry on with a stream that was cut", { type = "enum", values = { "off", "continue", "restart", "auto" } }),
+  later("continue_on_length", "rounds to carry on after finish_reason \"length\"", { type = "integer", min = 0, max = 100 }),
+  later("coalesce", "identical calls in flight share one attempt", { type = "either", { type = "boolean" }, { type = "table" } }),
+  later("health", "probe endpoints in the background", { type = "either", { type = "boolean" }, { type = "table" } }),
+  later("spend", "a budget in US dollars", { type = "table", off = true, fields = {
+    { name = "limit", type = "number", above = 0, max = 1e12, doc = "US dollars" },
+    { name = "per", type = "enum", values = { "hour", "day", "month", "total" }, default = "total", doc = "over which time" },
+  } }),
+  later("shared", "share policy state with the processes of this machine that use the same name",
+    { type = "either", { type = "string" }, { type = "boolean" } }),
+  later("log", "where to write what happens", { type = "either", { type = "function" }, { type = "boolean" } }),
+}
+
+-- Keys that only an endpoint has. What is marked `endpoint` above is added to them below.
+M.endpoint = {
+  { name = "url", type = "string", doc = "the API's root on this line (default: base_url)" },
+  { name = "name", type = "string", doc = "what results and errors call it (default: host:port)" },
+  { name = "weight", type = "number", above = 0, max = 1000000, default = 1, doc = "share among its equals" },
+  { name = "priority", type = "integer", min = 1, max = 1000, default = 1, doc = "1 first; higher only when lower are unwell" },
+  { name = "models", type = "models",
+    doc = "list part: serves only these; map part: renames (asked for = sent upstream)" },
+}
+
+M.fallback = {
+  { name = "model", type = "string", required = true, doc = "the model to ask instead" },
+  { name = "endpoint", type = "string", doc = "only on this endpoint" },
+  { name = "request", type = "table", doc = "fields of the request to replace" },
+}
+
+-- The second argument of a call.
+M.options = {
+  seconds("deadline", nil, "seconds from now for the whole call; replaces timeout.total"),
+  { name = "timeout", type = "table", fields = timeout, doc = "as in the configuration" },
+  { name = "priority", type = "enum", values = { "high", "normal", "low" }, default = "normal", doc = "place in the queue" },
+  { name = "idempotency_key", type = "string", header = true, doc = "kept over the attempts (default: a new one per call)" },
+  { name = "validate", type = "function", doc = "validate(result) -> true | false, reason; false asks again" },
+  { name = "fallbacks", type = "list", of = { type = "fallback" }, doc = "instead of the client's" },
+  { name = "headers", type = "header_map", doc = "sent with this call" },
+  { name = "on_event", type = "function", doc = "on_event(name, table); must not wait" },
+  { name = "tags", type = "table", doc = "yours; given back in the result" },
+  { name = "cancel", type = "canceller", doc = "a surefoot.canceller()" },
+  { name = "estimate", type = "integer", min = 0, max = 1000000000, doc = "tokens this request is taken for by the rate limit" },
+  later("hedge", "as in the configuration", { type = "table", on = true, off = true, fields = hedge }),
+  later("resume", "as in the configuration", { type = "enum", values = { "off", "continue", "restart", "auto" } }),
+}
+
+local function endpoint_fields(fields)
+  local kept = {}
+  for _, field in ipairs(fields) do
+    if not field.top then
+      kept[#kept + 1] = field
+    end
+  end
+  return kept
+end
+
+M.own_endpoint = {}
+for i, field in ipairs(M.endpoint) do
+  M.own_endpoint[i] = field
+end
+
+for _, field in ipairs(M.top) do
+  if field.endpoint then
+    local copy = {}
+    for key, value in pairs(field) do
+      copy[key] = value
+    end
+    copy.default = nil
+    copy.fields = field.fields and endpoint_fields(field.fields)
+    M.endpoint[#M.endpoint + 1] = copy
+  end
+end
+
+return M

@@ -1,0 +1,159 @@
+--- Words about the schema: what a spec allows, which known key is nearest, and the whole as a Markdown reference.
+
+local M = {}
+
+local format = string.format
+
+local function number_text(x, bytes)
+  if bytes and x >= 1024 and x % 1024 == 0 then
+    for power, unit in ipairs { "KiB", "MiB", "GiB", "TiB" } do
+      local count = x / 1024 ^ power
+      if count < 1024 then
+        return format("%.4g %s", count, unit)
+      end
+    end
+  end
+  return format("%.14g", x)
+end
+
+local function range(spec, noun)
+  local bytes = spec.type == "bytes"
+  local low, high = number_text(spec.min or spec.above, bytes), spec.max and number_text(spec.max, bytes)
+  local text
+  if not high then
+    text = format("%s above %s", noun, low)
+  else
+    text = format(spec.above and "%s above %s, up to %s" or "%s from %s to %s", noun, low, high)
+  end
+  return spec.none and text .. " (math.huge: none)" or text
+end
+
+local function quoted(values)
+  local parts = {}
+  for i, value in ipairs(values) do
+    parts[i] = type(value) == "string" and format("%q", value) or tostring(value)
+  end
+  return table.concat(parts, ", ")
+end
+
+local words = {
+  seconds = function(spec) return range(spec, "seconds") end,
+  number = function(spec) return range(spec, "a number") end,
+  integer = function(spec) return range(spec, "a whole number") end,
+  bytes = function(spec) return range(spec, "bytes") end,
+  boolean = function() return "true or false" end,
+  string = function(spec) return spec.empty and "a string" or "a string that is not empty" end,
+  enum = function(spec) return "one of " .. quoted(spec.values) end,
+  header_map = function() return "a table of header names and values" end,
+  key = function() return "a string, a list of strings, or a function" end,
+  models = function() return "a table of model names" end,
+  endpoint = function() return "an endpoint table" end,
+  fallback = function() return "a model name, or { model =, endpoint =, request = {...} }" end,
+  canceller = function() return "a surefoot.canceller()" end,
+  ["function"] = function() return "a function" end,
+}
+
+--- What a spec allows, as the end of "expected ...".
+---@param spec table
+---@return string
+function M.describe(spec)
+  if words[spec.type] then
+    return words[spec.type](spec)
+  elseif spec.type == "either" then
+    local parts = {}
+    for i, alternative in ipairs(spec) do
+      parts[i] = M.describe(alternative)
+    end
+    return table.concat(parts, ", or ")
+  elseif spec.type == "list" then
+    return "a list, each " .. M.describe(spec.of)
+  elseif spec.type == "map" then
+    return "a table of names, each with " .. M.describe(spec.of)
+  end
+  local parts = { "a table" }
+  if spec.short then
+    for _, field in ipairs(spec.fields) do
+      if field.name == spec.short then
+        parts[#parts + 1] = M.describe(field)
+      end
+    end
+  end
+  parts[#parts + 1] = spec.on and "true (the defaults)" or nil
+  parts[#parts + 1] = spec.off and "false" or nil
+  return table.concat(parts, ", or ")
+end
+
+-- Optimal string alignment distance: edits and swaps of neighbours.
+local function distance(a, b)
+  local before, last = {}, {}
+  for j = 0, #b do
+    last[j] = j
+  end
+  for i = 1, #a do
+    local row = { [0] = i }
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + cost)
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
+    end
+    before, last = last, row
+  end
+  return last[#b]
+end
+
+--- The known name nearest to what was written.
+---@param given string
+---@param names any[] only strings are looked at
+---@return string?
+function M.nearest(given, names)
+  local best, best_distance
+  for _, name in ipairs(names) do
+    if type(name) == "string" then
+      local d = distance(given:sub(1, 64):lower(), name:lower())
+      if not best or d < best_distance then
+        best, best_distance = name, d
+      end
+    end
+  end
+  return best
+end
+
+local function default_text(field)
+  local default = field.default
+  if default == nil then
+    return field.later and "off" or ""
+  elseif type(default) == "table" then
+    return ""
+  elseif type(default) == "number" then
+    return number_text(default, field.type == "bytes")
+  elseif default == true and field.on then
+    return "on"
+  end
+  return type(default) == "string" and format("%q", default) or tostring(default)
+end
+
+local function rows(out, fields, prefix)
+  for _, field in ipairs(fields) do
+    local mark = field.endpoint and "*" or ""
+    local doc = field.doc .. (field.later and " (not available in this version)" or "")
+    out[#out + 1] = format("| `%s%s`%s | %s | %s | %s |", prefix, field.name, mark,
+      M.describe(field):gsub("|", "\\|"), default_text(field), (doc:gsub("|", "\\|")))
+    local inner = field.fields or field.of and field.of.fields
+    if inner and not field.later then
+      rows(out, inner, prefix .. field.name .. (field.of and "[]." or "."))
+    end
+  end
+end
+
+--- A Markdown table of every key in `fields`.
+---@param fields table[]
+---@return string
+function M.reference(fields)
+  local out = { "| key | value | default | meaning |", "|---|---|---|---|" }
+  rows(out, fields, "")
+  return table.concat(out, "\n") .. "\n"
+end
+
+return M

@@ -1,0 +1,61 @@
+--- The URL of an endpoint: scheme, host, port and a path to which others are appended; nothing else.
+
+local M = {}
+
+---@class surefoot.Url
+---@field scheme "http" | "https"
+---@field host string  lower case; IPv6 addresses without brackets
+---@field port integer
+---@field text string  without a slash at the end
+---@field loopback boolean
+
+local function is_loopback(host)
+  return host == "localhost" or host:find "%.localhost$" ~= nil or host == "::1" or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
+end
+
+-- What is wrong is said without showing the URL: it may hold a key or a password.
+local function problem_of(text)
+  if not text:find "^%a[%w+.-]*://" then
+    return "no scheme: begin with https://"
+  elseif not text:find "^[hH][tT][tT][pP][sS]?://" then
+    return "the scheme is neither https nor http"
+  elseif text:find "[%z\1-\32\127-\255]" then
+    return "contains a space, a control character or a byte beyond ASCII"
+  elseif text:find("#", 1, true) then
+    return "has a fragment (#...)"
+  elseif text:find("?", 1, true) then
+    return "has a query (?...): put what it says into headers, or the key into api_key"
+  elseif text:find "^%a+://[^/]*@" then
+    return "has credentials before the host: use api_key or headers"
+  end
+end
+
+--- Reads the URL of an endpoint.
+---@param text string
+---@return surefoot.Url?
+---@return string? problem
+function M.parse(text)
+  local problem = problem_of(text)
+  if problem then
+    return nil, problem
+  end
+  local scheme, authority, path = text:match "^(%a+)://([^/]*)(.*)$"
+  local host, port = authority:match "^%[([%x:.]+)%]:?(%d*)$"
+  if not host then
+    host, port = authority:match "^([%w._-]+):?(%d*)$"
+  end
+  if not host or authority:find ":$" then
+    return nil, authority == "" and "no host" or "the host is malformed"
+  end
+  scheme, host = scheme:lower(), host:lower()
+  port = port ~= "" and tonumber(port) or scheme == "https" and 443 or 80
+  if port < 1 or port > 65535 then
+    return nil, "the port is out of range"
+  end
+  return {
+    scheme = scheme, host = host, port = port, loopback = is_loopback(host),
+    text = scheme .. "://" .. authority:lower() .. path:gsub("/+$", ""),
+  }
+end
+
+return M

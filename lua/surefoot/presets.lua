@@ -1,0 +1,25 @@
+--- Providers that speak the OpenAI format, by name: where they are, which environment variable holds the key, and what
+--- a key of theirs looks like (to say "this looks like another provider's key" without showing it).
+
+---@class surefoot.Preset
+---@field provider string   the wire format: a module of surefoot.provider
+---@field base_url string
+---@field key_env string?   environment variable that holds the key; nil: no key is needed
+---@field key_form string?  how keys begin
+
+---@type table<string, surefoot.Preset>
+return {
+  openai = { provider = "openai", base_url = "https://api.openai.com/v1", key_env = "OPENAI_API_KEY", key_form = "sk-" },
+  holysheep = { provider = "openai", base_url = "https://api.holysheep.ai/v1", key_env = "HOLYSHEEP_API_KEY" },
+  deepseek = { provider = "openai", base_url = "https://api.deepseek.com/v1", key_env = "DEEPSEEK_API_KEY", key_form = "sk-" },
+  openrouter = {
+    provider = "openai", base_url = "https://openrouter.ai/api/v1", key_env = "OPENROUTER_API_KEY", key_form = "sk-or-",
+  },
+  groq = { provider = "openai", base_url = "https://api.groq.com/openai/v1", key_env = "GROQ_API_KEY", key_form = "gsk_" },
+  mistral = { provider = "openai", base_url = "https://api.mistral.ai/v1", key_env = "MISTRAL_API_KEY" },
+  xai = { provider = "openai", base_url = "https://api.x.ai/v1", key_env = "XAI_API_KEY", key_form = "xai-" },
+  together = { provider = "openai", base_url = "https://api.together.xyz/v1", key_env = "TOGETHER_API_KEY" },
+  ollama = { provider = "openai", base_url = "http://127.0.0.1:11434/v1" },
+  llamacpp = { provider = "openai", base_url = "http://127.0.0.1:8080/v1" },
+  vllm = { provider = "openai", base_url = "http://127.0.0.1:8000/v1" },
+}
