@@ -1,0 +1,253 @@
+/*
+ * call.h: the life of a call: submitted, waiting, attempted, asked about, settled.
+ *
+ * A call has one deadline over everything. C decides when, where and how often; its owner, outside, says what the bytes
+ * mean by answering questions (sf_call_next). A question is repeated until it is answered; late answers are ignored.
+ */
+#ifndef SF_CALL_H
+#define SF_CALL_H
+
+#include "../wire/hints.h"
+#include "client.h"
+#include "memory.h"
+
+enum { SF_TARGET_WORDS = SF_MAX_TARGETS / 64, SF_MESSAGE_BYTES = 192, SF_MAX_HEADERS = 96 };
+
+typedef struct sf_target_set {
+  uint64_t words[SF_TARGET_WORDS];
+} sf_target_set;
+
+typedef enum { SF_VARIANT_WANTED, SF_VARIANT_ENCODED, SF_VARIANT_SKIPPED } sf_variant_state;
+
+/* One encoded request body; the bytes of `body` belong to the owner of the call and outlive it. */
+typedef struct sf_variant {
+  sf_variant_state state;
+  sf_kind skipped; /* why */
+  char *method, *path;
+  char *header_text;  /* NUL-separated lines */
+  size_t header_count, header_bytes;
+  const char *body;
+  size_t body_length;
+} sf_variant;
+
+typedef enum { SF_CALL_WAITING, SF_CALL_BACKING_OFF, SF_CALL_ACTIVE, SF_CALL_ENCODING, SF_CALL_SETTLED } sf_call_state;
+
+/* One line of the trail: what an attempt was and how it ended. */
+typedef struct sf_trail {
+  uint32_t endpoint, key, route, model;
+  int status;
+  sf_kind kind;
+  sf_phase phase;
+  bool ended, hedge, reused, restarted;
+  int64_t waited_ns;     /* from submit, or from the end of the attempt before, to the start */
+  int64_t started_ns;
+  int64_t latency_ns;    /* start to end */
+  int64_t first_byte_ns; /* start to first body byte; < 0 = none came */
+  char message[SF_MESSAGE_BYTES];
+} sf_trail;
+
+/* Something to tell an observer. */
+typedef enum {
+  SF_EVENT_QUEUED,
+  SF_EVENT_ATTEMPT_STARTED,
+  SF_EVENT_FIRST_TOKEN,
+  SF_EVENT_RETRIED,
+  SF_EVENT_FAILED_OVER,
+  SF_EVENT_BREAKER_CHANGED,
+  SF_EVENT_RATE_CHANGED,
+  SF_EVENT_SETTLED
+} sf_event_name;
+
+typedef struct sf_event {
+  sf_event_name name;
+  int64_t at_ns;
+  uint32_t attempt;  /* 1-based, 0 = none */
+  uint32_t endpoint; /* 0-based */
+  sf_kind kind;
+  int64_t wait_ns;
+  double value; /* breaker state, or rate */
+} sf_event;
+
+struct sf_attempt {
+  sf_exchange exchange; /* first: the exchange is the attempt */
+  sf_request request;
+  sf_call *call;
+  sf_attempt *next;       /* of the call's live attempts */
+  sf_attempt *next_ended; /* in the engine's list of ended ones */
+  sf_timer timer;         /* the earliest of its phases */
+  uint32_t number;        /* 1-based place in the trail */
+  uint32_t target, key;
+  sf_lane *lane;
+  sf_permit permit;
+  double tokens;     /* reserved */
+  bool connected, first_byte, ended, asking, slots_held, timed_out, restarted, lost;
+  sf_phase timeout_phase;
+  int64_t started_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
+  int status;
+  sf_buffer headers, body;
+  sf_retry_hint hint;
+  sf_result result;
+  sf_phase phase;
+  bool reused, any_response, sent;
+  char message[SF_MESSAGE_BYTES];
+  char *url;
+  const char *header_lines[SF_MAX_HEADERS];
+};
+
+struct sf_call {
+  sf_waiter waiter;
+  sf_engine *engine;
+  sf_client *client;
+  sf_call *prev, *next; /* of the client's calls */
+  sf_call_state state;
+  const sf_plan *plan;
+  int priority; /* 0 high .. 2 low */
+  sf_call *next_waiting;
+  sf_line_up *line_up;
+  uint64_t arrival;
+  int64_t submitted_ns, deadline_ns;
+  sf_timer deadline_timer, wake_timer;
+  bool has_timeout; /* its own timeouts instead of the lines' */
+  sf_timeouts timeout;
+  double estimate; /* tokens */
+  char *header_text;
+  size_t header_count;
+  sf_variant *variants; /* plan->variant_count of them */
+  uint32_t wanted;      /* while ENCODING: the target whose variant is asked for */
+  /* what was tried */
+  sf_target_set tried, excluded;
+  int32_t last_target;
+  uint64_t round;        /* backoff rounds so far */
+  int64_t last_delay_ns; /* for decorrelated backoff */
+  int64_t idle_since_ns; /* end of the last attempt, or submit */
+  int32_t last_cost;     /* of the last retry paid */
+  /* attempts */
+  sf_attempt *live;
+  uint32_t attempt_count;
+  sf_trail *trail;
+  size_t trail_capacity;
+  bool sent;
+  /* the end */
+  bool ok;
+  sf_kind kind;
+  sf_phase phase;
+  uint32_t deciding; /* attempt that decided, 0 = none */
+  int64_t settled_ns, retry_at_ns; /* SF_NEVER = no hint */
+  int64_t first_token_ns;          /* since submit; < 0 = none */
+  char message[SF_MESSAGE_BYTES];
+  /* observers */
+  bool wants_events;
+  sf_event *events;
+  size_t event_count, event_capacity;
+};
+
+/* What a new call is made of. Strings are copied, except bodies. */
+typedef struct sf_call_options {
+  const sf_plan *plan;
+  int64_t deadline_ns; /* from now; SF_NEVER = none */
+  int priority;        /* 0 high .. 2 low */
+  const char *headers; /* "name: value\n" lines sent with every variant */
+  size_t headers_length;
+  double estimate; /* tokens */
+  const sf_timeouts *timeout; /* NULL: the lines' own */
+  bool events;
+} sf_call_options;
+
+typedef enum { SF_QUESTION_WAIT, SF_QUESTION_ENCODE, SF_QUESTION_RESPONSE, SF_QUESTION_SETTLED } sf_question_name;
+
+typedef struct sf_question {
+  sf_question_name name;
+  uint32_t target;           /* ENCODE: the target whose variant is wanted */
+  const sf_attempt *attempt; /* RESPONSE */
+} sf_question;
+
+typedef struct sf_answer {
+  sf_class cls; /* SF_CLASS_NONE: the status table decides */
+  sf_kind kind;
+  int64_t wait_ns; /* a hint found in the body; < 0 = none */
+  double tokens;   /* used, for the rate; < 0 = not told */
+  const char *message; /* for the trail; may be NULL */
+} sf_answer;
+
+SF_BEGIN_DECLS
+
+/* A call that is not yet submitted; NULL: out of memory. */
+sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options *options);
+
+/* Answers "encode" (or encodes ahead of it). False: out of memory or too many headers; the variant is then skipped. */
+bool sf_call_encode(sf_call *call, uint32_t variant, const char *method, const char *path, const char *headers,
+                    size_t headers_length, const char *body, size_t body_length);
+void sf_call_skip(sf_call *call, uint32_t variant, sf_kind why);
+
+void sf_call_submit(sf_call *call);
+sf_question sf_call_next(sf_call *call);
+void sf_call_answer(sf_call *call, uint32_t attempt, const sf_answer *answer);
+void sf_call_cancel(sf_call *call, sf_kind kind);
+
+/* Cancels what still runs, and frees. */
+void sf_call_free(sf_call *call);
+
+/* ---- between the files of the lifecycle ---- */
+
+/* call.c: the end of a call. `message` may be NULL. */
+void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, const char *message);
+void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind, int64_t wait_ns,
+                   double value);
+
+/* attempt.c */
+bool sf_attempt_start(sf_call *call, uint32_t target, uint32_t key, sf_lane *lane, sf_permit permit, double tokens);
+void sf_attempt_judge(sf_attempt *attempt); /* its bytes ended: decide, or ask */
+/* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
+void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind);
+/* Reports to every policy what the matrix says, frees the attempt. */
+void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens);
+
+/* retry.c: what follows from a failed attempt. */
+typedef struct sf_failure {
+  sf_class cls;
+  sf_kind kind;
+  sf_phase phase;
+  sf_outcome outcome;
+  uint32_t attempt, target, key;
+  int64_t hint_ns; /* < 0 = none */
+  const char *message;
+} sf_failure;
+
+void sf_retry_decide(sf_call *call, const sf_failure *failure);
+/* Was this key refused or spent in this call? */
+bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);
+
+/* admission.c: all or none. */
+typedef enum { SF_ADMITTED, SF_BLOCKED, SF_NEEDS_ENCODE, SF_HOPELESS } sf_admission;
+
+typedef struct sf_blockage {
+  int64_t until_ns; /* when to ask again; SF_NEVER = when something is released */
+  sf_kind kind;     /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
+} sf_blockage;
+
+/* Starts the next attempt of a call, or says what is in the way. NEEDS_ENCODE: call->wanted says which target. */
+sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage);
+/* Could an untried target of this call be asked now, as far as its breaker, its lane and its keys go? */
+bool sf_admission_has_untried(const sf_call *call, int64_t now);
+/* The earliest time at which a target that is not excluded may be asked (server hints); `now` if one may at once. */
+int64_t sf_admission_earliest(const sf_call *call, int64_t now);
+
+/* queue.c: the one bounded queue of a client. */
+void sf_queue_enter(sf_call *call); /* admits at once, waits in line, or settles the call */
+void sf_queue_leave(sf_call *call);
+void sf_queue_pump(sf_client *client);
+void sf_queue_fini(sf_queue *queue);
+
+static inline bool sf_target_set_has(const sf_target_set *set, uint32_t index)
+{
+  return (set->words[index / 64] >> (index % 64)) & 1u;
+}
+
+static inline void sf_target_set_add(sf_target_set *set, uint32_t index)
+{
+  set->words[index / 64] |= UINT64_C(1) << (index % 64);
+}
+
+SF_END_DECLS
+
+#endif
