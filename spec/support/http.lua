@@ -56,14 +56,13 @@ function Connection:send(data)
   return true
 end
 
--- LuaSocket calls a reset "closed", so the socket's own error is asked before each read.
+-- LuaSocket calls a reset "closed", too; but only after an orderly end can one still send.
 function Connection:fill()
   while not self.over do
     local left = self.deadline - socket.gettime()
     if left <= 0 or not socket.select({ self.tcp }, nil, left)[1] then
       return nil, "timeout"
     end
-    self.was_reset = self.was_reset or self.tcp:getoption "error" ~= nil
     local data, err, partial = self.tcp:receive(65536)
     data = data or partial
     if data ~= "" then
@@ -71,7 +70,7 @@ function Connection:fill()
       self.arrivals[#self.arrivals + 1] = { at = socket.gettime(), bytes = #data }
       return data
     elseif err == "closed" then
-      self.over = self.was_reset and "reset" or "cut"
+      self.over = self.tcp:send "\n" and "cut" or "reset"
     end
   end
   return nil, self.over

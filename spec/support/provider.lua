@@ -137,6 +137,7 @@ env -u LD_PRELOAD "$N" -p "$D" -c "$D/nginx.conf" -e "$D/error.log" 2>&1]]
 local function launch(self, options, nginx, modules)
   local output
   for _ = 1, 5 do
+    os.remove(self.dir .. "/error.log") -- of an attempt whose port was taken meanwhile
     assign_ports(self, options.tls)
     process.write(self.dir .. "/provider.json", cjson.encode {
       lines = self.lines, control_url = self.control_url, ca_file = self.ca_file, dir = self.dir,
