@@ -15,6 +15,8 @@
 
 enum { STREAMS_PER_CONNECTION = 100, CONNECTIONS_SPARE = 16 };
 
+#define AT_ONCE INT64_C(0) /* a time that has always come */
+
 /* ---- once per process ---- */
 
 static CURLcode global_state = CURLE_FAILED_INIT;
@@ -43,6 +45,7 @@ static void survive_broken_pipes(void)
 static void init_global(void)
 {
   global_state = curl_global_init(CURL_GLOBAL_DEFAULT);
+  sf_carrier_prepare();
   survive_broken_pipes();
 }
 
@@ -121,7 +124,8 @@ static int on_timer(CURLM *multi, long timeout_ms, void *context)
 {
   (void)multi;
   sf_curl *curl = context;
-  curl->due_ns = timeout_ms < 0 ? SF_NEVER : sf_time_add(curl->now_ns, timeout_ms * SF_MILLISECOND);
+  if (timeout_ms < 0) curl->due_ns = SF_NEVER;
+  else curl->due_ns = timeout_ms == 0 ? AT_ONCE : curl->now_ns + timeout_ms * SF_MILLISECOND;
   return 0;
 }
 
@@ -244,7 +248,7 @@ static bool transport_start(sf_transport *transport, sf_exchange *exchange, int6
     sf_carrier_free(carrier);
     return false;
   }
-  curl->due_ns = sf_time_min(curl->due_ns, now);
+  curl->due_ns = AT_ONCE;
   return true;
 }
 
@@ -285,7 +289,7 @@ static bool transport_can_pause(sf_transport *transport, const sf_exchange *exch
 {
   (void)transport;
   const sf_carrier *carrier = exchange->carrier;
-  return carrier != NULL && (!carrier->http2 || curl_version_info(CURLVERSION_NOW)->version_num >= SF_HTTP2_SOUND);
+  return carrier != NULL && (!carrier->http2 || sf_carrier_http2_sound());
 }
 
 static void transport_ready(sf_transport *transport, int fd, unsigned events)
@@ -317,7 +321,7 @@ static void transport_turn(sf_transport *transport, int64_t now)
 static int64_t transport_next_due(const sf_transport *transport)
 {
   const sf_curl *curl = (const sf_curl *)transport;
-  return curl->undrained || curl->fallen != NULL ? 0 : curl->due_ns;
+  return curl->undrained || curl->fallen != NULL ? AT_ONCE : curl->due_ns;
 }
 
 static void transport_expect(sf_transport *transport, size_t concurrent)

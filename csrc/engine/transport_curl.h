@@ -22,9 +22,6 @@
 #endif
 #define SF_USER_AGENT "surefoot/" SF_VERSION
 
-/* The first libcurl whose HTTP/2 neither loses nor stalls a body, nor invents its end. */
-enum { SF_HTTP2_SOUND = 0x080600 };
-
 typedef struct sf_curl sf_curl;
 
 /* An easy handle and what it carries now. It is in exactly one of its owner's lists. */
@@ -72,6 +69,8 @@ struct sf_curl {
 
 SF_BEGIN_DECLS
 
+void sf_carrier_prepare(void); /* once per process, before all else here */
+bool sf_carrier_http2_sound(void);
 void sf_carrier_move(sf_carrier *carrier, sf_carrier **list);
 
 /* A carrier ready for this request, in no list; NULL: memory, or an option that this libcurl cannot do. */

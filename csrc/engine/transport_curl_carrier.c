@@ -13,10 +13,45 @@
 enum {
   POOL_LEAST = 64,
   POOL_MOST = 1024,
-  LOOKED_AT = 8,                   /* idle handles compared before one is set anew */
-  BLOCK_KEPT = 16 * 1024,          /* a larger header buffer is not kept */
+  LOOKED_AT = 8,          /* idle handles compared before one is set anew */
+  HTTP2_SOUND = 0x080600, /* the first libcurl whose HTTP/2 neither loses nor stalls a body, nor invents its end */
+  BLOCK_KEPT = 16 * 1024, /* a larger header buffer is not kept */
   CONNECT_SECONDS = 7 * 24 * 3600, /* the engine owns time; libcurl's own default would end connects after 300 s */
 };
+
+/* ---- the libcurl we run with ---- */
+
+#define IDENTITY "Accept-Encoding: identity"
+
+static struct {
+  unsigned version;
+  char encodings[64]; /* a header line: what it decodes */
+} runtime;
+
+void sf_carrier_prepare(void)
+{
+  static const struct {
+    int feature;
+    const char *names;
+  } codings[] = {
+    { CURL_VERSION_LIBZ, "deflate, gzip" },
+    { CURL_VERSION_BROTLI, "br" },
+    { CURL_VERSION_ZSTD, "zstd" },
+  };
+  const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+  runtime.version = info->version_num;
+  int length = 0;
+  for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
+    if (info->features & codings[i].feature)
+      length += snprintf(runtime.encodings + length, sizeof runtime.encodings - (size_t)length, "%s %s",
+                         length > 0 ? "," : "Accept-Encoding:", codings[i].names);
+  if (length == 0) strcpy(runtime.encodings, IDENTITY);
+}
+
+bool sf_carrier_http2_sound(void)
+{
+  return runtime.version >= HTTP2_SOUND;
+}
 
 /* ---- lists ---- */
 
@@ -80,9 +115,8 @@ static uint64_t fingerprint(const sf_request *request)
   for (size_t i = 0; i < LINE_TEXTS; i++) print = mix_text(print, line_text(line, i));
   for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL; entry++)
     print = mix_text(print, *entry);
-  uint64_t flags = (request->body != NULL) | (unsigned)request->stream << 1 | (unsigned)line->tls_insecure << 2 |
-                   (unsigned)line->http_version << 3 | (unsigned)line->ip_version << 5 |
-                   (unsigned)is_tls(request->url) << 8;
+  uint64_t flags = (request->body != NULL) | (unsigned)line->tls_insecure << 2 | (unsigned)line->http_version << 3 |
+                   (unsigned)line->ip_version << 5 | (unsigned)is_tls(request->url) << 8;
   print = mix(print, flags);
   print = mix(print, (uint64_t)line->dns_cache_ns);
   print = mix(print, (uint64_t)line->keepalive_idle_ns);
@@ -123,7 +157,6 @@ static bool set_base(sf_carrier *carrier)
   SET(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
   SET(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  SET(easy, CURLOPT_USERAGENT, SF_USER_AGENT);
   SET(easy, CURLOPT_OPENSOCKETFUNCTION, sf_curl_on_open);
   SET(easy, CURLOPT_OPENSOCKETDATA, carrier);
   SET(easy, CURLOPT_CLOSESOCKETFUNCTION, sf_curl_on_close);
@@ -180,10 +213,8 @@ static bool set_addresses(sf_carrier *carrier, const sf_line *line)
 
 static long http_version(const sf_request *request)
 {
-  static unsigned runtime;
-  if (runtime == 0) runtime = curl_version_info(CURLVERSION_NOW)->version_num;
   sf_http_version version = request->line->http_version;
-  if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && runtime < SF_HTTP2_SOUND)) return CURL_HTTP_VERSION_1_1;
+  if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && !sf_carrier_http2_sound())) return CURL_HTTP_VERSION_1_1;
   if (is_tls(request->url) || version == SF_HTTP_AUTO) return CURL_HTTP_VERSION_2TLS;
   return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
 }
@@ -225,8 +256,7 @@ static bool set_method(CURL *easy, const sf_request *request)
   if (sends_body(request)) SET(easy, CURLOPT_POST, 1L);
   if (is_method(request, "HEAD")) SET(easy, CURLOPT_NOBODY, 1L);
   else if (!is_method(request, sends_body(request) ? "POST" : "GET")) SET(easy, CURLOPT_CUSTOMREQUEST, request->method);
-  /* "identity" asks for no compression, and decodes it all the same where a server does not listen. */
-  SET(easy, CURLOPT_ACCEPT_ENCODING, request->stream ? "identity" : "");
+  SET(easy, CURLOPT_ACCEPT_ENCODING, ""); /* decodes all it can, whatever the request asks for */
   return ok;
 }
 
@@ -250,26 +280,43 @@ static bool set_anew(sf_carrier *carrier, const sf_request *request, uint64_t pr
 
 /* ---- the request ---- */
 
-/* The request's lines, then two that switch off what libcurl adds by itself: a Content-Type that would be a guess, and an
- * Expect that costs a round trip. Where the request has a line of that name, libcurl takes the first. */
+/* What is said where the request has no line of that name. As lines they cost libcurl half of what its options for them do.
+ * Without a value: libcurl shall not add a Content-Type that is a guess, nor an Expect that costs a round trip. */
+static bool has_header(const sf_request *request, const char *line)
+{
+  size_t name = (size_t)(strchr(line, ':') - line) + 1;
+  for (size_t i = 0; i < request->header_count; i++)
+    if ((request->headers[i][0] | 32) == (line[0] | 32) && strncasecmp(request->headers[i], line, name) == 0)
+      return true;
+  return false;
+}
+
+static void add_header(sf_carrier *carrier, size_t *count, const char *line)
+{
+  struct curl_slist *node = &carrier->headers[(*count)++];
+  node->data = (char *)(uintptr_t)line; /* libcurl only reads it */
+  node->next = node + 1;
+}
+
 static bool set_headers(sf_carrier *carrier, const sf_request *request)
 {
-  static const char *const silenced[] = { "Content-Type:", "Expect:" };
-  enum { SILENCED = sizeof silenced / sizeof *silenced };
-  size_t count = request->header_count + SILENCED;
-  if (count > carrier->header_capacity) {
-    struct curl_slist *headers = sf_realloc(carrier->headers, count * sizeof *headers);
+  const char *const ours[] = { "Content-Type:", "Expect:", "User-Agent: " SF_USER_AGENT,
+                               request->stream ? IDENTITY : runtime.encodings };
+  enum { OURS = sizeof ours / sizeof *ours };
+  if (request->header_count + OURS > carrier->header_capacity) {
+    size_t capacity = request->header_count + OURS;
+    struct curl_slist *headers = sf_realloc(carrier->headers, capacity * sizeof *headers);
     if (headers == NULL) return false;
     carrier->headers = headers;
-    carrier->header_capacity = count;
+    carrier->header_capacity = capacity;
   }
-  for (size_t i = 0; i < count; i++) {
-    const char *text = i < request->header_count ? request->headers[i] : silenced[i - request->header_count];
-    carrier->headers[i].data = (char *)(uintptr_t)text; /* libcurl only reads it */
-    carrier->headers[i].next = i + 1 < count ? &carrier->headers[i + 1] : NULL;
-  }
+  size_t count = 0;
+  for (size_t i = 0; i < request->header_count; i++) add_header(carrier, &count, request->headers[i]);
+  for (size_t i = 0; i < OURS; i++)
+    if (!has_header(request, ours[i])) add_header(carrier, &count, ours[i]);
+  if (count > 0) carrier->headers[count - 1].next = NULL;
   bool ok = true;
-  SET(carrier->easy, CURLOPT_HTTPHEADER, carrier->headers);
+  SET(carrier->easy, CURLOPT_HTTPHEADER, count > 0 ? carrier->headers : NULL);
   return ok;
 }
 
