@@ -146,8 +146,9 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	$(if $(LUAJIT),$(call install,5.1,luajit))
 	$(if $(CLI),sed '/^package/d' $(CLI) | install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot')
 
-INSTALLED = $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(subst |, ,$(PACKAGES)) 2>/dev/null | \
-  sed -n 's/^installed://p')
+# Asked once, and only by `deps`.
+INSTALLED = $(eval INSTALLED := $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(subst |, ,$(PACKAGES)) \
+  2>/dev/null | sed -n 's/^installed://p'))$(INSTALLED)
 MISSING = $(strip $(foreach one,$(PACKAGES),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(firstword $(subst |, ,$(one))))))
 APT = $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -q
 

@@ -1,0 +1,69 @@
+rockspec_format = "3.0"
+package = "surefoot"
+version = "scm-1"
+
+source = {
+  url = "git+https://github.com/surefoot/surefoot.git",
+}
+
+description = {
+  summary = "Makes calls to LLM HTTP APIs arrive: quickly, once, whole, within a deadline",
+  detailed = [[
+A C core for transport, backoff, rate limiting, circuit breaking, concurrency limiting, routing over several endpoints,
+hedging and deadlines, with a thin Lua layer. The same calls block in a script and yield in an event loop.]],
+  license = "MIT",
+  labels = { "http", "llm", "networking", "openresty" },
+}
+
+supported_platforms = { "linux" }
+
+dependencies = {
+  "lua >= 5.1, < 5.5",
+  "lua-cjson >= 2.1.0",
+}
+
+-- The library alone: LuaRocks does not look for headers where Debian keeps them.
+external_dependencies = {
+  CURL = { library = "curl" },
+}
+
+build = {
+  type = "builtin",
+  modules = {
+    ["surefoot.core"] = {
+      sources = {
+        "csrc/engine/call.c",
+        "csrc/engine/client.c",
+        "csrc/engine/engine.c",
+        "csrc/engine/memory.c",
+        "csrc/engine/numbers.c",
+        "csrc/engine/reactor_epoll.c",
+        "csrc/engine/timers.c",
+        "csrc/engine/transport_curl.c",
+        "csrc/engine/transport_curl_answer.c",
+        "csrc/engine/transport_curl_carrier.c",
+        "csrc/policy/adaptive_rate.c",
+        "csrc/policy/backoff.c",
+        "csrc/policy/balancer.c",
+        "csrc/policy/breaker.c",
+        "csrc/policy/concurrency.c",
+        "csrc/policy/gcra.c",
+        "csrc/policy/histogram.c",
+        "csrc/policy/outcome.c",
+        "csrc/policy/random.c",
+        "csrc/policy/retry_budget.c",
+        "csrc/policy/retry_rules.c",
+        "csrc/wire/dates.c",
+        "csrc/wire/headers.c",
+        "csrc/wire/hints.c",
+      },
+      libraries = { "curl", "m", "pthread" },
+      incdirs = { "$(CURL_INCDIR)" },
+      libdirs = { "$(CURL_LIBDIR)" },
+    },
+  },
+}
+
+test = {
+  type = "busted",
+}

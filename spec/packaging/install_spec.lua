@@ -1,0 +1,41 @@
+-- `make install` into a folder of its own gives a surefoot that works without the checkout.
+local env = require "spec.support.env"
+local installed = require "spec.packaging.installed"
+local process = require "spec.support.process"
+local provider = require "spec.support.provider"
+
+describe("make install #once", function()
+  local dir, prefix, line
+
+  setup(function()
+    line = provider.start { lines = { "a" } }
+    dir = process.temp_dir "surefoot-install"
+    prefix = dir .. "/opt/sure"
+    env.check { "make", "install", "DESTDIR=" .. dir, "PREFIX=/opt/sure" }
+  end)
+
+  teardown(function()
+    line:stop()
+    process.remove_dir(dir)
+  end)
+
+  it("serves Lua 5.4", function()
+    installed.answers(prefix, "lua5.4", "5.4", line.lines.a.url)
+  end)
+
+  it("serves LuaJIT", function()
+    env.need("luajit", "luajit2")
+    installed.answers(prefix, "luajit", "5.1", line.lines.a.url)
+  end)
+
+  it("installs every file of the Lua layer, readable by all", function()
+    assert.same(installed.files "lua", installed.files(prefix .. "/share/lua/5.4"))
+    assert.equal("", env.check { "find", prefix .. "/share", "-type", "f", "!", "-perm", "644" })
+  end)
+
+  it("writes nowhere else", function()
+    for _, name in ipairs(installed.files(dir)) do
+      assert.matches("^%./opt/sure/%l+/", name)
+    end
+  end)
+end)
