@@ -68,8 +68,8 @@ build/asan/lua5.4: build/asan/surefoot/core.so
 	@echo '__attribute__((constructor)) static void alone(void) { unsetenv("LD_PRELOAD"); }' >> $@.c
 	@$(CC) -shared -fPIC -o $@.so $@.c
 	@printf '%s\n' '#!/bin/sh' \
-	  'export SUREFOOT_BUILD=build/asan UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=abort_on_error=0' \
-	  'export LSAN_OPTIONS=suppressions=spec/asan.supp:print_suppressions=0' \
+	  'export SUREFOOT_BUILD=build/asan UBSAN_OPTIONS=print_stacktrace=1' \
+	  'export LSAN_OPTIONS=suppressions=$(CURDIR)/spec/asan.supp:print_suppressions=0' \
 	  "exec env LD_PRELOAD='$$($(CC) -print-file-name=libasan.so) $(CURDIR)/$@.so' lua5.4 \"\$$@\"" > $@
 	@chmod +x $@
 
@@ -100,7 +100,7 @@ run-test: all
 	@$(SUITE) $(VARIANTS) -- $(SPEC) $(ARGS)
 
 run-asan: build/asan/lua5.4
-	@$(SUITE) build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
+	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 
 run-bench: all
 	@for bench in $(or $(wildcard spec/bench/*_bench.lua),$(error spec/bench holds no *_bench.lua)); do \
@@ -123,14 +123,14 @@ run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	@for fuzzer in $(FUZZERS:spec/fuzz/%.c=%); do \
 	  echo "== $$fuzzer, $(FUZZ_SECONDS) s"; \
 	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
-	    build/fuzz/$${fuzzer}_corpus $(wildcard spec/fuzz/corpus) || exit 1; done
+	    build/fuzz/$${fuzzer}_corpus $$(ls -d spec/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
 run-test-hard: all build/asan/lua5.4 run-fuzz
 	@for script in $(wildcard spec/hard/*.sh); do echo "== $$script"; bash $$script || exit 1; done
 	@echo "== long specs, sanitizers and failing allocations"
-	@$(if $(wildcard spec/hard/*_spec.lua),$(SUITE) build/asan/lua5.4 -- spec/hard,:)
+	@$(if $(wildcard spec/hard/*_spec.lua),$(SUITE) $(CURDIR)/build/asan/lua5.4 -- spec/hard,:)
 	@echo "== all specs, a collector that never rests"
-	@SUREFOOT_GC=greedy $(SUITE) build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
+	@SUREFOOT_GC=greedy $(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 	@echo "== all specs under valgrind"
 	@$(SUITE) 'valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 lua5.4' -- \
 	  $(SPEC) --exclude-tags=once $(ARGS)
