@@ -1,0 +1,115 @@
+/*
+ * wire.c: core.header, core.headers, core.retry_after, core.duration; and what a status means: core.status_verdict,
+ * core.hinted, core.kinds. A header block is a string of "Name: value" lines.
+ */
+#include "../policy/retry_rules.h"
+#include "../wire/hints.h"
+#include "binding.h"
+
+#include <math.h>
+
+/* core.header(block, name) -> value | nil */
+static int sf_wire_header(lua_State *L)
+{
+  size_t length;
+  const char *block = luaL_checklstring(L, 1, &length);
+  sf_slice value;
+  if (!sf_headers_find(block, length, luaL_checkstring(L, 2), &value)) return 0;
+  lua_pushlstring(L, value.data, value.length);
+  return 1;
+}
+
+static void sf_push_lower(lua_State *L, sf_slice name)
+{
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  for (size_t i = 0; i < name.length; i++) {
+    char c = name.data[i];
+    luaL_addchar(&buffer, c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c);
+  }
+  luaL_pushresult(&buffer);
+}
+
+/* core.headers(block) -> { name in lower case = value }, repeated ones joined by ", " */
+static int sf_wire_headers(lua_State *L)
+{
+  size_t length, offset = 0;
+  const char *block = luaL_checklstring(L, 1, &length);
+  sf_slice name, value;
+  lua_newtable(L);
+  while (sf_headers_next(block, length, &offset, &name, &value)) {
+    sf_push_lower(L, name);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    bool repeated = lua_isstring(L, -1);
+    if (repeated) lua_pushliteral(L, ", ");
+    else lua_pop(L, 1);
+    lua_pushlstring(L, value.data, value.length);
+    if (repeated) lua_concat(L, 3);
+    lua_rawset(L, -3);
+  }
+  return 1;
+}
+
+/* core.retry_after(block, unix_now) -> seconds | nil, should_retry (true, false, nil) */
+static int sf_wire_retry_after(lua_State *L)
+{
+  size_t length;
+  const char *block = luaL_checklstring(L, 1, &length);
+  sf_retry_hint hint = sf_hints_retry(block, length, luaL_optnumber(L, 2, -1));
+  if (hint.after_ns > 0) lua_pushnumber(L, (double)hint.after_ns / SF_SECOND);
+  else lua_pushnil(L);
+  if (hint.should_retry >= 0) lua_pushboolean(L, hint.should_retry);
+  else lua_pushnil(L);
+  return 2;
+}
+
+/* core.duration(text) -> seconds | nil: "1m30s", "250ms", "20" */
+static int sf_wire_duration(lua_State *L)
+{
+  sf_slice text;
+  text.data = luaL_checklstring(L, 1, &text.length);
+  int64_t ns = sf_duration_parse(text);
+  if (ns < 0) return 0;
+  lua_pushnumber(L, (double)ns / SF_SECOND);
+  return 1;
+}
+
+/* core.status_verdict(status) -> class, kind */
+static int sf_wire_status_verdict(lua_State *L)
+{
+  double status = luaL_checknumber(L, 1);
+  sf_verdict verdict = sf_retry_rule_status(fabs(status) < 1e6 ? (int)status : 0, NULL);
+  lua_pushstring(L, sf_class_name(verdict.cls));
+  lua_pushstring(L, sf_kind_name(verdict.kind));
+  return 2;
+}
+
+/* core.hinted(class, should_retry) -> class, after the server's word on whether */
+static int sf_wire_hinted(lua_State *L)
+{
+  int cls = sf_class_by_name(luaL_checkstring(L, 1));
+  luaL_argcheck(L, cls >= 0, 1, "no verdict class");
+  sf_verdict verdict = { .cls = (sf_class)cls };
+  int should_retry = lua_isnoneornil(L, 2) ? -1 : lua_toboolean(L, 2);
+  lua_pushstring(L, sf_class_name(sf_retry_rule_hinted(verdict, should_retry).cls));
+  return 1;
+}
+
+void sf_open_wire(lua_State *L)
+{
+  static const luaL_Reg functions[] = { { "header", sf_wire_header },
+                                        { "headers", sf_wire_headers },
+                                        { "retry_after", sf_wire_retry_after },
+                                        { "duration", sf_wire_duration },
+                                        { "status_verdict", sf_wire_status_verdict },
+                                        { "hinted", sf_wire_hinted },
+                                        { NULL, NULL } };
+  luaL_setfuncs(L, functions, 0);
+  lua_createtable(L, SF_KIND_COUNT, 0);
+  for (int i = 0; i < SF_KIND_COUNT; i++) {
+    lua_pushstring(L, sf_kind_name((sf_kind)i));
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "kinds");
+}
