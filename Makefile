@@ -2,6 +2,7 @@
 # Overridable: CC CFLAGS LDFLAGS PREFIX DESTDIR, and for the tests
 #   SPEC   spec files or folders (make test SPEC=spec/policy)
 #   ARGS   options for busted (make test ARGS='--filter backoff')
+# V=1 shows the compiler's commands.
 
 CC = gcc
 CFLAGS = -O2 -g
@@ -34,6 +35,7 @@ FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
 CLI := $(if $(wildcard lua/surefoot/cli/init.lua),build/surefoot)
+say = $(if $(V),,@echo '  $(1) $@';)
 SUITE = lua5.4 spec/support/suite.lua
 
 all: $(VARIANTS:%=build/%/surefoot/core.so) $(CLI) ## build the module for Lua 5.4 and LuaJIT, and the command line
@@ -42,11 +44,11 @@ all: $(VARIANTS:%=build/%/surefoot/core.so) $(CLI) ## build the module for Lua 5
 define variant
 build/$(1)/surefoot/core.so: $(SOURCES:csrc/%.c=build/$(1)/obj/%.o) build/$(1)/commands
 	@mkdir -p $$(@D)
-	$$(CC) $$(LINK) $$(CFLAGS) $(3) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(LIBRARIES)
+	$$(call say,LINK)$$(CC) $$(LINK) $$(CFLAGS) $(3) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) $$(LIBRARIES)
 
 build/$(1)/obj/%.o: csrc/%.c build/$(1)/commands
 	@mkdir -p $$(@D)
-	$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC)$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
 
 # Changes when a command or the list of sources does; everything of the variant is then made anew.
 build/$(1)/commands: FORCE
@@ -117,7 +119,7 @@ run-format:
 
 build/fuzz/%: spec/fuzz/%.c $(PURE) $(wildcard csrc/*/*.h)
 	@mkdir -p $@_corpus
-	clang $(COMPILE) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc -o $@ $< $(PURE) -lm
+	$(call say,CC)clang $(COMPILE) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc -o $@ $< $(PURE) -lm
 
 run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	@for fuzzer in $(FUZZERS:spec/fuzz/%.c=%); do \
@@ -156,6 +158,9 @@ deps: ## install what is missing (Debian 12, apt)
 	@$(if $(shell command -v apt-get),$(if $(MISSING),$(APT) update && \
 	  $(APT) install -y --no-install-recommends $(MISSING),:),echo 'no apt here: these are needed: $(PACKAGES)')
 
+rockspec: ## bring the rockspec's list of C sources up to date
+	@printf '        "%s",\n' $(SOURCES) | sed -i -e '/^ *"csrc\//d' -e '/sources = {/r /dev/stdin' rockspec/surefoot-scm-1.rockspec
+
 clean: ## remove build/
 	rm -rf build
 
@@ -163,5 +168,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all demo test lint format asan bench test-hard deps install clean help FORCE \
+.PHONY: all demo test lint format asan bench test-hard deps install rockspec clean help FORCE \
   run-demo run-test run-lint run-format run-asan run-bench run-fuzz run-test-hard

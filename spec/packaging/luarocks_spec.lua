@@ -21,7 +21,7 @@ describe("the rockspec", function()
     for name in env.check("LC_ALL=C ls csrc/*/*.c"):gmatch "[^\n]+" do
       found[#found + 1] = name
     end
-    assert.same(found, listed)
+    assert.same(found, listed, "`make rockspec` brings the list up to date")
   end)
 end)
 
