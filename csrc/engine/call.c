@@ -86,6 +86,11 @@ static void variant_free(sf_variant *variant)
   *variant = (sf_variant){ 0 };
 }
 
+static void free_variants(sf_call *call)
+{
+  for (uint32_t i = 0; i < call->plan->variant_count; i++) variant_free(&call->variants[i]);
+}
+
 /* The owner has answered "encode": back to the queue. */
 static void after_encode(sf_call *call, uint32_t variant)
 {
@@ -145,7 +150,7 @@ void sf_call_submit(sf_call *call)
 
 sf_question sf_call_next(sf_call *call)
 {
-  if (call->engine != NULL) sf_waiter_quiet(call->engine, &call->waiter);
+  sf_waiter_quiet(call->engine, &call->waiter);
   if (call->state == SF_CALL_SETTLED) return (sf_question){ .name = SF_QUESTION_SETTLED };
   for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
     if (attempt->asking) return (sf_question){ .name = SF_QUESTION_RESPONSE, .attempt = attempt };
@@ -244,16 +249,15 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   if (call->next != NULL) call->next->prev = call->prev;
   call->prev = call->next = NULL;
   engine->in_flight--;
-  for (uint32_t i = 0; i < call->plan->variant_count; i++) variant_free(&call->variants[i]);
+  free_variants(call);
   sf_timers_unreserve(&engine->timers, 2);
   sf_client_touch(client);
-  if (engine->closed) call->engine = NULL;
-  else sf_waiter_wake(engine, &call->waiter);
+  if (!engine->closed) sf_waiter_wake(engine, &call->waiter);
 }
 
 void sf_call_cancel(sf_call *call, sf_kind kind)
 {
-  if (call->state == SF_CALL_SETTLED) return;
+  if (call->state == SF_CALL_SETTLED || call->state == SF_CALL_NEW) return;
   sf_engine *engine = call->engine;
   sf_call_settle(call, false, kind, 0, kind == SF_KIND_CLOSED ? "the client was closed" : "cancelled by the caller");
   sf_engine_turned(engine);
@@ -262,7 +266,11 @@ void sf_call_cancel(sf_call *call, sf_kind kind)
 void sf_call_free(sf_call *call)
 {
   sf_call_cancel(call, SF_KIND_CANCELLED);
-  if (call->engine != NULL) sf_waiter_quiet(call->engine, &call->waiter);
+  if (call->state == SF_CALL_NEW) {
+    free_variants(call);
+    sf_timers_unreserve(&call->engine->timers, 2);
+  }
+  sf_waiter_quiet(call->engine, &call->waiter);
   sf_client_release(call->client);
   sf_free(call->variants);
   sf_free(call->header_text);

@@ -30,7 +30,14 @@ typedef struct sf_variant {
   size_t body_length;
 } sf_variant;
 
-typedef enum { SF_CALL_WAITING, SF_CALL_BACKING_OFF, SF_CALL_ACTIVE, SF_CALL_ENCODING, SF_CALL_SETTLED } sf_call_state;
+typedef enum {
+  SF_CALL_NEW,         /* made, not submitted */
+  SF_CALL_WAITING,     /* in the queue */
+  SF_CALL_BACKING_OFF, /* its wake timer runs */
+  SF_CALL_ENCODING,    /* its owner is asked for a variant */
+  SF_CALL_ACTIVE,      /* at least one attempt is out, or asked about */
+  SF_CALL_SETTLED
+} sf_call_state;
 
 /* One line of the trail: what an attempt was and how it ended. */
 typedef struct sf_trail {
@@ -80,8 +87,7 @@ struct sf_attempt {
   sf_lane *lane;
   sf_permit permit;
   double tokens;     /* reserved */
-  bool connected, first_byte, ended, asking, slots_held, timed_out, restarted, lost;
-  sf_phase timeout_phase;
+  bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
   int64_t started_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int status;
   sf_buffer headers, body;
@@ -90,7 +96,8 @@ struct sf_attempt {
   sf_phase phase;
   bool reused, any_response, sent;
   char message[SF_MESSAGE_BYTES];
-  char *url;
+  char *url;         /* and behind it the key's header: wiped with the attempt */
+  size_t url_bytes;
   const char *header_lines[SF_MAX_HEADERS];
 };
 
@@ -102,7 +109,7 @@ struct sf_call {
   sf_call_state state;
   const sf_plan *plan;
   int priority; /* 0 high .. 2 low */
-  sf_call *next_waiting;
+  sf_call *prev_waiting, *next_waiting;
   sf_line_up *line_up;
   uint64_t arrival;
   int64_t submitted_ns, deadline_ns;
@@ -195,7 +202,16 @@ void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t
                    double value);
 
 /* attempt.c */
-bool sf_attempt_start(sf_call *call, uint32_t target, uint32_t key, sf_lane *lane, sf_permit permit, double tokens);
+/* What admission took for an attempt; it is given back by the attempt's end. */
+typedef struct sf_grant {
+  uint32_t target, key;
+  sf_lane *lane;
+  sf_permit permit;
+  double tokens;
+} sf_grant;
+
+/* Starts an attempt on what was granted. False: out of memory; nothing was kept, the grant is still the caller's. */
+bool sf_attempt_start(sf_call *call, const sf_grant *grant);
 void sf_attempt_judge(sf_attempt *attempt); /* its bytes ended: decide, or ask */
 /* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
 void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind);
@@ -221,12 +237,18 @@ bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);
 typedef enum { SF_ADMITTED, SF_BLOCKED, SF_NEEDS_ENCODE, SF_HOPELESS } sf_admission;
 
 typedef struct sf_blockage {
-  int64_t until_ns; /* when to ask again; SF_NEVER = when something is released */
-  sf_kind kind;     /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
+  int64_t until_ns;  /* when to ask again; SF_NEVER = when something is released */
+  sf_kind kind;      /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
+  bool client_wide;  /* what is missing belongs to the whole client: nobody behind gets it either */
+  const char *message;
 } sf_blockage;
 
 /* Starts the next attempt of a call, or says what is in the way. NEEDS_ENCODE: call->wanted says which target. */
 sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage);
+/* Gives the slots of an attempt back: its bytes have ended. */
+void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t now);
+/* Settles the tokens of an attempt with what was used. */
+void sf_admission_settle_tokens(sf_attempt *attempt, double used);
 /* Could an untried target of this call be asked now, as far as its breaker, its lane and its keys go? */
 bool sf_admission_has_untried(const sf_call *call, int64_t now);
 /* The earliest time at which a target that is not excluded may be asked (server hints); `now` if one may at once. */

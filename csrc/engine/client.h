@@ -102,6 +102,7 @@ typedef struct sf_queue {
   sf_line_up *line_ups;
   sf_line_up *spare;
   uint32_t count, capacity;
+  uint32_t waiting[SF_PRIORITIES]; /* count by priority */
   uint64_t order; /* arrival counter */
   sf_timer timer;
   bool pumping;

@@ -1,0 +1,488 @@
+/*
+ * attempt.c: one HTTP exchange of a call: its start, its phase timers, its up-calls, and its report to the policies.
+ * Up-calls come from inside the transport: they only note what came and queue the attempt; judging is done in the turn.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "call.h"
+
+/* A timer that fires later than this was held up by the host, not by the provider: the phase is prolonged by as much. */
+#define LATE_NS (50 * SF_MILLISECOND)
+
+static sf_trail *trail_of(sf_attempt *attempt)
+{
+  return &attempt->call->trail[attempt->number - 1];
+}
+
+static sf_endpoint *endpoint_of(sf_attempt *attempt)
+{
+  return &attempt->call->client->endpoints[attempt->call->plan->targets[attempt->target].endpoint];
+}
+
+static const sf_timeouts *timeouts_of(sf_attempt *attempt)
+{
+  return attempt->call->has_timeout ? &attempt->call->timeout : &endpoint_of(attempt)->timeout;
+}
+
+/* ---- phases ---- */
+
+/* The timer that counts now, and when it ends. */
+static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
+{
+  const sf_timeouts *timeout = timeouts_of(attempt);
+  int64_t due, whole = sf_time_add(attempt->started_ns, timeout->attempt);
+  if (!attempt->connected) {
+    *phase = SF_PHASE_CONNECT;
+    due = sf_time_add(attempt->started_ns, timeout->connect);
+  } else if (!attempt->first_byte) {
+    *phase = SF_PHASE_FIRST_BYTE;
+    due = timeout->first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout->first_byte) : whole;
+  } else {
+    *phase = SF_PHASE_IDLE;
+    due = sf_time_add(attempt->last_byte_ns, timeout->idle);
+  }
+  if (whole > due) return due;
+  if (whole < due || *phase == SF_PHASE_IDLE) *phase = SF_PHASE_ATTEMPT;
+  return whole;
+}
+
+static void attempt_ended(sf_attempt *attempt, int64_t now)
+{
+  sf_engine *engine = attempt->call->engine;
+  attempt->ended = true;
+  attempt->ended_ns = now;
+  attempt->next_ended = NULL;
+  *engine->ended_tail = attempt;
+  engine->ended_tail = &attempt->next_ended;
+}
+
+static void phase_fire(sf_timer *timer, int64_t now)
+{
+  sf_attempt *attempt = (sf_attempt *)((char *)timer - offsetof(sf_attempt, timer));
+  sf_engine *engine = attempt->call->engine;
+  sf_phase phase;
+  int64_t due = phase_due(attempt, &phase);
+  if (due <= now && now - timer->due_ns > LATE_NS) {
+    int64_t late = now - timer->due_ns;
+    attempt->started_ns += late;
+    attempt->connected_ns += late;
+    attempt->last_byte_ns += late;
+    due = phase_due(attempt, &phase);
+    if (due <= now) due = now + 1;
+  }
+  if (due > now) {
+    sf_timers_set(&engine->timers, timer, due);
+    return;
+  }
+  engine->transport->ops->cancel(engine->transport, &attempt->exchange);
+  attempt->timed_out = true;
+  attempt->phase = phase;
+  attempt_ended(attempt, now);
+}
+
+/* ---- up-calls ---- */
+
+static void on_connected(sf_exchange *exchange)
+{
+  sf_attempt *attempt = (sf_attempt *)exchange;
+  attempt->connected = attempt->sent = attempt->call->sent = true;
+  attempt->connected_ns = sf_engine_now(attempt->call->engine);
+}
+
+static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
+{
+  sf_attempt *attempt = (sf_attempt *)exchange;
+  sf_call *call = attempt->call;
+  sf_endpoint *endpoint = endpoint_of(attempt);
+  attempt->status = status;
+  attempt->any_response = true;
+  if (endpoint->has_breaker) sf_breaker_alive(&endpoint->breaker);
+  if (length > call->client->config.header_limit || !sf_buffer_append(&attempt->headers, block, length)) return false;
+  if (status < 200 || status >= 300) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
+  if (endpoint->rate_config.adaptive) {
+    sf_adaptive_config config = sf_adaptive_config_default();
+    sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
+    sf_adaptive_headers(&attempt->lane->adaptive, &config, sf_engine_now(call->engine), &quota.requests);
+  }
+  return true;
+}
+
+static bool on_body(sf_exchange *exchange, const char *data, size_t length)
+{
+  sf_attempt *attempt = (sf_attempt *)exchange;
+  int64_t now = sf_engine_now(attempt->call->engine);
+  if (!attempt->first_byte) {
+    attempt->first_byte = true;
+    attempt->first_byte_ns = now;
+    if (attempt->status >= 200 && attempt->status < 300)
+      sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK,
+                    now - attempt->started_ns, 0);
+  }
+  attempt->last_byte_ns = now;
+  if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
+  return sf_buffer_append(&attempt->body, data, length);
+}
+
+static void on_done(sf_exchange *exchange, const sf_done *done)
+{
+  sf_attempt *attempt = (sf_attempt *)exchange;
+  attempt->result = done->result;
+  attempt->phase = done->phase;
+  attempt->reused = done->reused;
+  attempt->any_response = attempt->any_response || done->any_response;
+  attempt->sent = attempt->sent || done->bytes_sent > 0;
+  if (attempt->sent) attempt->call->sent = true;
+  if (done->message != NULL) snprintf(attempt->message, sizeof attempt->message, "%s", done->message);
+  attempt_ended(attempt, sf_engine_now(attempt->call->engine));
+}
+
+static const sf_exchange_up up_calls = { on_connected, on_headers, on_body, on_done };
+
+/* ---- start ---- */
+
+static bool make_room_in_trail(sf_call *call)
+{
+  if (call->attempt_count < call->trail_capacity) return true;
+  size_t capacity = call->trail_capacity == 0 ? 2 : call->trail_capacity * 2;
+  sf_trail *grown = sf_realloc(call->trail, capacity * sizeof *grown);
+  if (grown == NULL) return false;
+  call->trail = grown;
+  call->trail_capacity = capacity;
+  return true;
+}
+
+/* One block for the URL and the key's header: the key may be replaced or wiped while the attempt is out. */
+static bool copy_url_and_key(sf_attempt *attempt, const sf_endpoint *endpoint, const sf_variant *variant)
+{
+  const sf_key *key = endpoint->key_count > 0 ? &endpoint->keys[attempt->key] : NULL;
+  size_t base = strlen(endpoint->url), path = strlen(variant->path);
+  size_t secret = key != NULL && key->header != NULL ? key->length + 1 : 0;
+  attempt->url_bytes = base + path + 1 + secret;
+  attempt->url = sf_alloc(attempt->url_bytes);
+  if (attempt->url == NULL) return false;
+  memcpy(attempt->url, endpoint->url, base);
+  memcpy(attempt->url + base, variant->path, path + 1);
+  if (secret > 0) {
+    memcpy(attempt->url + base + path + 1, key->header, secret);
+    attempt->header_lines[attempt->request.header_count++] = attempt->url + base + path + 1;
+  }
+  return true;
+}
+
+static bool add_lines(sf_attempt *attempt, const char *lines, size_t count)
+{
+  for (; count > 0; count--, lines += strlen(lines) + 1) {
+    if (attempt->request.header_count == SF_MAX_HEADERS) return false;
+    attempt->header_lines[attempt->request.header_count++] = lines;
+  }
+  return true;
+}
+
+static bool fill_request(sf_attempt *attempt)
+{
+  sf_call *call = attempt->call;
+  const sf_endpoint *endpoint = endpoint_of(attempt);
+  const sf_variant *variant = &call->variants[call->plan->targets[attempt->target].variant];
+  attempt->exchange.up = &up_calls;
+  attempt->exchange.request = &attempt->request;
+  if (!copy_url_and_key(attempt, endpoint, variant)) return false;
+  for (char **line = endpoint->headers; line != NULL && *line != NULL; line++)
+    if (!add_lines(attempt, *line, 1)) return false;
+  if (!add_lines(attempt, variant->header_text, variant->header_count)) return false;
+  if (!add_lines(attempt, call->header_text, call->header_count)) return false;
+  attempt->request.method = variant->method;
+  attempt->request.url = attempt->url;
+  attempt->request.headers = attempt->header_lines;
+  attempt->request.body = variant->body;
+  attempt->request.body_length = variant->body_length;
+  attempt->request.line = &endpoint->line;
+  attempt->request.header_limit = call->client->config.header_limit;
+  return true;
+}
+
+static void attempt_free(sf_attempt *attempt)
+{
+  sf_timers_unreserve(&attempt->call->engine->timers, 1);
+  if (attempt->url != NULL) sf_wipe(attempt->url, attempt->url_bytes);
+  sf_free(attempt->url);
+  sf_buffer_free(&attempt->headers);
+  sf_buffer_free(&attempt->body);
+  sf_free(attempt);
+}
+
+static void open_trail(sf_attempt *attempt)
+{
+  sf_call *call = attempt->call;
+  const sf_target *target = &call->plan->targets[attempt->target];
+  call->trail[attempt->number - 1] = (sf_trail){
+    .endpoint = target->endpoint, .key = attempt->key, .route = target->route, .model = target->model,
+    .started_ns = attempt->started_ns, .waited_ns = attempt->started_ns - call->idle_since_ns, .first_byte_ns = -1,
+  };
+}
+
+/* Which kind of step this attempt is, for the numbers and the observers. */
+static void count_start(sf_attempt *attempt)
+{
+  sf_call *call = attempt->call;
+  sf_endpoint *endpoint = endpoint_of(attempt);
+  uint32_t index = (uint32_t)(endpoint - call->client->endpoints);
+  call->client->numbers.attempts++;
+  endpoint->numbers.attempts++;
+  endpoint->numbers.requests++;
+  sf_numbers_enter(&endpoint->numbers);
+  if (attempt->number > 1) {
+    const sf_trail *before = &call->trail[attempt->number - 2];
+    call->client->numbers.retries++;
+    endpoint->numbers.retries++;
+    sf_call_event(call, before->endpoint == index ? SF_EVENT_RETRIED : SF_EVENT_FAILED_OVER, attempt->number, index, before->kind,
+                  trail_of(attempt)->waited_ns, 0);
+  }
+  sf_call_event(call, SF_EVENT_ATTEMPT_STARTED, attempt->number, index, SF_KIND_OK, trail_of(attempt)->waited_ns, 0);
+}
+
+static void exchange_start(sf_attempt *attempt, int64_t now)
+{
+  sf_engine *engine = attempt->call->engine;
+  sf_phase phase;
+  sf_timers_set(&engine->timers, &attempt->timer, phase_due(attempt, &phase));
+  if (engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
+  attempt->result = SF_RESULT_BAD_REQUEST;
+  snprintf(attempt->message, sizeof attempt->message, "the request could not be started");
+  sf_timers_clear(&engine->timers, &attempt->timer);
+  attempt_ended(attempt, now);
+}
+
+bool sf_attempt_start(sf_call *call, const sf_grant *grant)
+{
+  sf_engine *engine = call->engine;
+  sf_attempt *attempt = sf_alloc_zero(sizeof *attempt);
+  if (attempt == NULL || !sf_timers_reserve(&engine->timers, 1)) {
+    sf_free(attempt);
+    return false;
+  }
+  attempt->call = call;
+  attempt->target = grant->target;
+  attempt->key = grant->key;
+  if (!fill_request(attempt) || !make_room_in_trail(call)) {
+    attempt_free(attempt);
+    return false;
+  }
+  attempt->lane = grant->lane;
+  attempt->permit = grant->permit;
+  attempt->tokens = grant->tokens;
+  attempt->slots_held = true;
+  attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
+  attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
+  attempt->started_ns = sf_engine_now(engine);
+  attempt->number = ++call->attempt_count;
+  attempt->next = call->live;
+  call->live = attempt;
+  call->last_target = (int32_t)grant->target;
+  call->state = SF_CALL_ACTIVE;
+  open_trail(attempt);
+  count_start(attempt);
+  exchange_start(attempt, attempt->started_ns);
+  return true;
+}
+
+/* ---- the end ---- */
+
+/* A kept connection that died before the first response byte says nothing about the line: once, at once, free of charge. */
+static bool restart_stale(sf_attempt *attempt)
+{
+  if (attempt->result != SF_RESULT_LOST || !attempt->reused || attempt->any_response || attempt->restarted) return false;
+  int64_t now = sf_engine_now(attempt->call->engine);
+  attempt->restarted = true;
+  attempt->ended = attempt->connected = false;
+  attempt->request.fresh = true;
+  attempt->message[0] = '\0';
+  exchange_start(attempt, now);
+  return true;
+}
+
+/* What a transport result means when there is no answer to ask about. */
+static const struct {
+  sf_kind kind;
+  sf_class cls;
+  sf_outcome outcome;
+} transport_verdicts[] = {
+  [SF_RESULT_RESOLVE_FAILED] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
+  [SF_RESULT_CONNECT_FAILED] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
+  [SF_RESULT_TLS_FAILED] = { SF_KIND_TLS, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
+  [SF_RESULT_LOST] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_LOST },
+  [SF_RESULT_TRUNCATED] = { SF_KIND_TRUNCATED, SF_CLASS_TRANSIENT, SF_OUTCOME_SERVER_ERROR },
+  [SF_RESULT_UNDECODABLE] = { SF_KIND_MALFORMED, SF_CLASS_TRANSIENT, SF_OUTCOME_SERVER_ERROR },
+  [SF_RESULT_TOO_LARGE] = { SF_KIND_TOO_LARGE, SF_CLASS_FINAL, SF_OUTCOME_CALLER_ERROR },
+  [SF_RESULT_BAD_REQUEST] = { SF_KIND_INVALID_REQUEST, SF_CLASS_FINAL, SF_OUTCOME_CANCELLED },
+};
+
+static void fail(sf_attempt *attempt, sf_failure failure)
+{
+  sf_call *call = attempt->call;
+  sf_trail *trail = trail_of(attempt);
+  failure.attempt = attempt->number;
+  failure.target = attempt->target;
+  failure.key = attempt->key;
+  failure.hint_ns = attempt->hint.after_ns;
+  trail->phase = failure.phase;
+  memcpy(trail->message, attempt->message, sizeof trail->message);
+  sf_attempt_report(attempt, failure.outcome, failure.kind, -1);
+  sf_retry_decide(call, &failure);
+}
+
+static void fail_by_timer(sf_attempt *attempt)
+{
+  bool connecting = attempt->phase == SF_PHASE_CONNECT;
+  sf_numbers *numbers = &endpoint_of(attempt)->numbers;
+  numbers->timeouts++;
+  attempt->call->client->numbers.timeouts++;
+  snprintf(attempt->message, sizeof attempt->message, "no %s in time", connecting ? "connection" : "answer");
+  fail(attempt, (sf_failure){ .cls = SF_CLASS_TRANSIENT, .kind = SF_KIND_TIMEOUT, .phase = attempt->phase,
+                              .outcome = connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT });
+}
+
+static sf_slot_effect slot_effect(const sf_attempt *attempt)
+{
+  if (attempt->timed_out) return sf_outcome_effects[SF_OUTCOME_TIMEOUT].slot;
+  if (attempt->result != SF_RESULT_COMPLETE) return SF_SLOT_IGNORED;
+  return sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome].slot;
+}
+
+void sf_attempt_judge(sf_attempt *attempt)
+{
+  sf_call *call = attempt->call;
+  sf_timers_clear(&call->engine->timers, &attempt->timer);
+  if (!attempt->timed_out && restart_stale(attempt)) return;
+  sf_admission_release(attempt, slot_effect(attempt), attempt->ended_ns);
+  if (attempt->timed_out) {
+    fail_by_timer(attempt);
+    return;
+  }
+  bool cut_error = attempt->result == SF_RESULT_TRUNCATED && attempt->status >= 300;
+  if (attempt->result == SF_RESULT_COMPLETE || cut_error) {
+    attempt->asking = true;
+    sf_waiter_wake(call->engine, &call->waiter);
+    return;
+  }
+  fail(attempt, (sf_failure){ .cls = transport_verdicts[attempt->result].cls, .kind = transport_verdicts[attempt->result].kind,
+                              .phase = attempt->phase, .outcome = transport_verdicts[attempt->result].outcome });
+}
+
+/* The latency sample that the routing learns from. */
+static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t now)
+{
+  const sf_routing_config *routing = &attempt->call->client->config.routing;
+  int64_t elapsed = now - attempt->started_ns, sample;
+  switch (effect) {
+  case SF_EWMA_FIRST_TOKEN: sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed; break;
+  case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
+  case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
+  case SF_EWMA_ELAPSED: sample = elapsed; break;
+  default: return;
+  }
+  sf_ewma *latency = &endpoint_of(attempt)->latency;
+  if (effect == SF_EWMA_ELAPSED && elapsed <= sf_ewma_value(latency, now, routing->decay_ns)) return;
+  sf_ewma_sample(latency, now, sample, routing->decay_ns);
+}
+
+static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)
+{
+  sf_call *call = attempt->call;
+  sf_endpoint *endpoint = endpoint_of(attempt);
+  if (!endpoint->has_breaker) return;
+  int64_t first_token = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : -1;
+  sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random), &attempt->permit, effect,
+                    first_token);
+  sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  if (before == after) return;
+  if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
+  sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0, (double)after);
+  sf_client_touch(call->client);
+}
+
+static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
+{
+  sf_call *call = attempt->call;
+  int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
+  bool throttled = outcome == SF_OUTCOME_THROTTLED || outcome == SF_OUTCOME_OVERLOADED;
+  if (throttled && hint > 0) attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
+  if (!endpoint_of(attempt)->rate_config.adaptive) return;
+  sf_adaptive_config config = sf_adaptive_config_default();
+  double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_SUCCESS) sf_adaptive_success(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_THROTTLED) sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint);
+  double after = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_THROTTLED && after != before)
+    sf_call_event(call, SF_EVENT_RATE_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0, after);
+}
+
+static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
+{
+  sf_trail *trail = trail_of(attempt);
+  sf_numbers *numbers = &endpoint_of(attempt)->numbers;
+  trail->ended = true;
+  trail->kind = kind;
+  trail->status = attempt->status;
+  trail->reused = attempt->reused;
+  trail->restarted = attempt->restarted;
+  trail->latency_ns = (attempt->ended ? attempt->ended_ns : now) - trail->started_ns;
+  if (attempt->first_byte) trail->first_byte_ns = attempt->first_byte_ns - trail->started_ns;
+  sf_numbers_leave(numbers);
+  if (kind == SF_KIND_OK) {
+    numbers->successes++;
+    sf_numbers_latency(&numbers->latency, trail->latency_ns);
+    if (attempt->first_byte) sf_numbers_latency(&numbers->first_token, trail->first_byte_ns);
+  } else {
+    numbers->errors[kind]++;
+  }
+}
+
+static void unlink_live(sf_attempt *attempt)
+{
+  sf_attempt **place = &attempt->call->live;
+  while (*place != attempt) place = &(*place)->next;
+  *place = attempt->next;
+}
+
+static const bool tokens_unused[SF_OUTCOME_COUNT] = {
+  [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true, [SF_OUTCOME_THROTTLED] = true,
+  [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true,
+};
+
+void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)
+{
+  sf_call *call = attempt->call;
+  const sf_effects *effects = &sf_outcome_effects[outcome];
+  int64_t now = sf_engine_now(call->engine);
+  sf_admission_release(attempt, effects->slot, now);
+  report_breaker(attempt, effects->breaker, now);
+  sample_latency(attempt, effects->ewma, now);
+  report_rate(attempt, outcome, now);
+  if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
+  close_trail(attempt, kind, now);
+  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte) call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
+  call->idle_since_ns = now;
+  unlink_live(attempt);
+  attempt_free(attempt);
+}
+
+static void unlink_ended(sf_engine *engine, sf_attempt *attempt)
+{
+  for (sf_attempt **place = &engine->ended; *place != NULL; place = &(*place)->next_ended) {
+    if (*place != attempt) continue;
+    *place = attempt->next_ended;
+    if (*place == NULL) engine->ended_tail = place;
+    return;
+  }
+}
+
+void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind)
+{
+  sf_engine *engine = attempt->call->engine;
+  sf_timers_clear(&engine->timers, &attempt->timer);
+  if (!attempt->ended && engine->transport != NULL) engine->transport->ops->cancel(engine->transport, &attempt->exchange);
+  if (attempt->ended && !attempt->asking) unlink_ended(engine, attempt);
+  sf_attempt_report(attempt, outcome, kind, -1);
+}

@@ -1,0 +1,127 @@
+/*
+ * retry.c: what follows from a failed attempt: another line at once, the same after a backoff, or the end.
+ *
+ * A line that failed is not asked again while another is untried in this call, and there is no backoff before an untried
+ * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits.
+ */
+#include <stdio.h>
+
+#include "call.h"
+
+#define KEY_COOLING_NS (60 * SF_SECOND)
+
+bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key)
+{
+  for (uint32_t i = 0; i < call->attempt_count; i++) {
+    const sf_trail *trail = &call->trail[i];
+    bool refused = trail->kind == SF_KIND_UNAUTHORIZED || trail->kind == SF_KIND_FORBIDDEN || trail->kind == SF_KIND_QUOTA;
+    if (refused && trail->endpoint == endpoint && trail->key == key) return true;
+  }
+  return false;
+}
+
+static void exclude_key(sf_call *call, const sf_failure *failure)
+{
+  uint32_t index = call->plan->targets[failure->target].endpoint;
+  sf_endpoint *endpoint = &call->client->endpoints[index];
+  if (endpoint->key_count > 0) endpoint->keys[failure->key].cooled_until = sf_engine_now(call->engine) + KEY_COOLING_NS;
+  for (uint32_t key = 0; key < endpoint->key_count; key++)
+    if (!sf_retry_key_is_dead(call, index, key)) return;
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (call->plan->targets[i].endpoint == index) sf_target_set_add(&call->excluded, i);
+}
+
+static void exclude_route(sf_call *call, uint32_t route)
+{
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (call->plan->targets[i].route == route) sf_target_set_add(&call->excluded, i);
+}
+
+/* Marks what this failure rules out; true if what comes next must be paid for. */
+static bool rule_out(sf_call *call, const sf_failure *failure)
+{
+  switch (failure->cls) {
+  case SF_CLASS_KEY: exclude_key(call, failure); return false;
+  case SF_CLASS_ROUTE: exclude_route(call, call->plan->targets[failure->target].route); return false;
+  case SF_CLASS_ENDPOINT: sf_target_set_add(&call->excluded, failure->target); return true;
+  default: sf_target_set_add(&call->tried, failure->target); return true;
+  }
+}
+
+static bool all_excluded(const sf_call *call)
+{
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (!sf_target_set_has(&call->excluded, i)) return false;
+  return true;
+}
+
+static bool pay(sf_call *call, const sf_failure *failure)
+{
+  sf_client *client = call->client;
+  const sf_budget_config *budget = &client->config.budget;
+  sf_cost_effect effect = sf_outcome_effects[failure->outcome].cost;
+  bool throttled = effect == SF_COST_THROTTLED || (effect == SF_COST_BY_HINT && failure->hint_ns > 0);
+  uint32_t cost = throttled ? budget->throttled_cost : budget->transient_cost;
+  int32_t paid = sf_budget_withdraw(&client->budget, budget, sf_engine_now(call->engine), cost);
+  if (paid == SF_BUDGET_REFUSED) return false;
+  call->last_cost = paid;
+  return true;
+}
+
+static void give_up(sf_call *call, const sf_failure *failure, const char *why)
+{
+  if (failure->hint_ns > 0) call->retry_at_ns = sf_time_add(sf_engine_now(call->engine), failure->hint_ns);
+  if (why != NULL)
+    snprintf(call->message, sizeof call->message, "%.*s%s%s", SF_MESSAGE_BYTES / 2, call->trail[failure->attempt - 1].message,
+             call->trail[failure->attempt - 1].message[0] != '\0' ? "; " : "", why);
+  sf_call_settle(call, false, failure->kind, failure->attempt, NULL);
+}
+
+/* Every line was tried: a new round, after the backoff and not before a server's word (`earliest`). */
+static int64_t next_round(sf_call *call, const sf_failure *failure, int64_t earliest)
+{
+  sf_backoff_config config = call->client->config.backoff;
+  bool throttled = failure->cls == SF_CLASS_THROTTLED || failure->cls == SF_CLASS_OVERLOADED;
+  if (throttled) config.base_ns = call->client->config.throttled_base_ns;
+  int64_t delay = sf_backoff_delay(&config, ++call->round, call->last_delay_ns, sf_random_unit(&call->engine->random));
+  call->last_delay_ns = delay;
+  call->tried = (sf_target_set){ 0 };
+  return sf_time_add(earliest, delay);
+}
+
+void sf_retry_decide(sf_call *call, const sf_failure *failure)
+{
+  if (call->state == SF_CALL_SETTLED) return;
+  int64_t now = sf_engine_now(call->engine);
+  bool paid_step = rule_out(call, failure);
+  if (failure->cls == SF_CLASS_FINAL || all_excluded(call)) {
+    give_up(call, failure, NULL);
+    return;
+  }
+  if (call->attempt_count >= call->client->config.max_attempts) {
+    give_up(call, failure, call->attempt_count > 1 ? "no attempts left" : NULL);
+    return;
+  }
+  bool untried = sf_admission_has_untried(call, now);
+  int64_t earliest = untried ? now : sf_admission_earliest(call, now);
+  if (earliest > now && failure->hint_ns > call->client->config.hint_cap_ns) {
+    give_up(call, failure, "the server asks for a longer wait than is allowed");
+    return;
+  }
+  int64_t at = untried ? now : next_round(call, failure, earliest);
+  if (at >= call->deadline_ns) {
+    if (call->retry_at_ns == SF_NEVER) call->retry_at_ns = at;
+    give_up(call, failure, "the deadline leaves no room for another attempt");
+    return;
+  }
+  if (paid_step && !pay(call, failure)) {
+    give_up(call, failure, "the retry budget is spent");
+    return;
+  }
+  if (at <= now) {
+    sf_queue_enter(call);
+    return;
+  }
+  call->state = SF_CALL_BACKING_OFF;
+  sf_timers_set(&call->engine->timers, &call->wake_timer, at);
+}
