@@ -53,7 +53,7 @@ end
 local Task = {}
 Task.__index, Task.__name = Task, "surefoot.task"
 
-function Task:suspend()
+function Task.suspend()
   yield(PARKED)
 end
 
@@ -82,6 +82,14 @@ function M.attend(call)
   if task then
     task.call = call
   end
+end
+
+-- Rethrows what a task threw; the traceback goes with what is a string.
+local function raise(err)
+  if err.kind == "error" and type(err.cause) == "string" then
+    error(err.cause .. (err.traceback and "\n" .. err.traceback or ""), 0)
+  end
+  error(err.kind == "error" and err.cause or err, 0)
 end
 
 local function finish(task, ok, ...)
@@ -124,6 +132,17 @@ function Task:done()
   return self.state == "done"
 end
 
+-- Waits, and lets the running task be cancelled meanwhile.
+local function suspend(waiter, task)
+  if task then
+    task.waiting = waiter
+  end
+  waiter:suspend()
+  if task then
+    task.waiting = nil
+  end
+end
+
 -- Waits until `task` has ended: true, or nil and why not.
 local function join(task, seconds)
   local scheduler, engine = task.scheduler, task.scheduler.engine
@@ -135,7 +154,7 @@ local function join(task, seconds)
   end
   local problem
   while task.state ~= "done" and not problem do
-    scheduler:suspend(waiter, me)
+    suspend(waiter, me)
     if task.state == "done" then
       break
     elseif take_interrupt(me) then
@@ -189,6 +208,17 @@ end
 ---@return boolean
 function M.is(value)
   return getmetatable(value) == Task
+end
+
+--- A task that has ended before anybody could wait for it: f, run here and now.
+---@param scheduler surefoot.Scheduler
+---@param f function
+---@return surefoot.Task
+function M.inline(scheduler, f, ...)
+  local task = setmetatable({ scheduler = scheduler, state = "started", joiners = {}, observed = true }, Task)
+  scheduler.alive = scheduler.alive + 1
+  finish(task, pcall(f, ...))
+  return task
 end
 
 -- ----------------------------------------------------------------------------------------------------------- waiters
@@ -301,7 +331,7 @@ function Scheduler:spawn_adapted(adapter, f, ...)
     owner[task.co] = task
     finish(task, pcall(f, unpack(arguments, 1, arguments.n)))
     if task.thrown and not task.observed then
-      self:raise(task.thrown)
+      raise(task.thrown)
     end
   end)
   return task
@@ -388,16 +418,6 @@ function Scheduler:can_spawn()
   return not self:blocks() and (not self.adapter or self.adapter.spawn ~= nil or current() ~= nil)
 end
 
-function Scheduler:suspend(waiter, task)
-  if task then
-    task.waiting = waiter
-  end
-  waiter:suspend()
-  if task then
-    task.waiting = nil
-  end
-end
-
 --- Waits until the id has news.
 ---@async
 ---@param id integer
@@ -405,7 +425,7 @@ end
 function Scheduler:wait(id)
   local waiter, task = self:waiter()
   self.parked[id] = waiter
-  self:suspend(waiter, task)
+  suspend(waiter, task)
   if self.parked[id] then
     self.parked[id] = nil
     return false
@@ -433,21 +453,13 @@ function Scheduler:sleep(seconds)
   return true
 end
 
--- Rethrows what a task threw; the traceback goes with what is a string.
-function Scheduler:raise(err)
-  if err.kind == "error" and type(err.cause) == "string" then
-    error(err.cause .. (err.traceback and "\n" .. err.traceback or ""), 0)
-  end
-  error(err.kind == "error" and err.cause or err, 0)
-end
-
 -- Rethrows the first error of a task that nobody waited for.
 function Scheduler:raise_failures()
   local failures = self.failures
   self.failures = {}
   for _, task in ipairs(failures) do
     if not task.observed then
-      self:raise(task.thrown)
+      raise(task.thrown)
     end
   end
 end
@@ -498,7 +510,7 @@ function Scheduler:run(f, ...)
   self:drive(function() return self.alive == 0 end)
   if main.thrown then
     self.failures = {}
-    self:raise(main.thrown)
+    raise(main.thrown)
   end
   self:raise_failures()
   return unpack(main.values, 1, main.values.n)

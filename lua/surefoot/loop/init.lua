@@ -1,0 +1,197 @@
+--- How a waiting call waits: chosen at every wait by the context that it is in.
+--
+-- * In a task (surefoot.run, surefoot.spawn) the task yields and others run.
+-- * In a coroutine of your own loop it waits by that loop's means, once surefoot.use(adapter) has told how.
+-- * Anywhere else the thread blocks until the answer is there.
+--
+-- Two ways to bring a loop of your own:
+--
+-- 1. Let surefoot run the tasks. Watch surefoot.pollfd() for readability, with any poll, select or epoll; when it is
+--    readable, call surefoot.step(). step() never blocks, and runs the tasks of surefoot.spawn as far as they go. No
+--    timers are needed: they are inside the fd. An error of a task that nobody waits for comes out of step().
+--
+-- 2. Let your loop run its coroutines. In addition to the above, call surefoot.use { wait =, wake =, spawn =, sleep = }:
+--    wait(token)    called in the coroutine that has to wait; suspends it, and returns when it was resumed. Returning
+--                   early is harmless.
+--    wake(token)    called once inside step(), when what that token waits for has come: make its coroutine runnable.
+--                   Resume it there and then, or later.
+--    spawn(f)       optional, for surefoot.spawn, all, batch and each: run f() in a new coroutine, now or later.
+--    sleep(seconds) optional, for surefoot.sleep: your own sleep instead of the engine's timer.
+--    On the main thread calls still block. surefoot.use(nil) takes the adapter away.
+
+local core = require "surefoot.binding"
+local native = require "surefoot.loop.native"
+local tasks = require "surefoot.tasks"
+
+local M = {}
+
+---@class surefoot.Adapter
+---@field wait fun(token: table)
+---@field wake fun(token: table)
+---@field spawn? fun(f: fun())
+---@field sleep? fun(seconds: number)
+
+local KEYS = { wait = true, wake = true, spawn = true, sleep = true }
+
+--- Tells how coroutines of your own loop wait. See the head of this file.
+---@param adapter surefoot.Adapter?
+function M.use(adapter)
+  if adapter ~= nil then
+    if type(adapter) ~= "table" then
+      error("surefoot.use: expected a table of functions, got a " .. type(adapter), 2)
+    end
+    for key, value in pairs(adapter) do
+      if not KEYS[key] then
+        error(("surefoot.use: unknown key %q; known are wait, wake, spawn and sleep"):format(tostring(key)), 2)
+      elseif type(value) ~= "function" then
+        error(("surefoot.use: %s: expected a function, got a %s"):format(key, type(value)), 2)
+      end
+    end
+    if not adapter.wait or not adapter.wake then
+      error("surefoot.use: wait and wake are required", 2)
+    end
+  end
+  native.scheduler().adapter = adapter
+end
+
+--- The scheduler that the running code belongs to: its task's, else the native one.
+---@return surefoot.Scheduler
+function M.scheduler()
+  local task = tasks.current()
+  return task and task.scheduler or native.scheduler()
+end
+
+--- A file descriptor that is readable whenever step() has work. From now on tasks may be spawned without surefoot.run.
+---@return integer fd
+function M.pollfd()
+  local scheduler = native.scheduler()
+  scheduler.foreign = true
+  return scheduler.engine:fd()
+end
+
+--- One turn: takes what has arrived, runs due timers and tasks. Never blocks.
+---@return integer count of waiters that had news
+function M.step()
+  return native.scheduler():step()
+end
+
+--- Waits for a time.
+---@async
+---@param seconds number
+---@return true? slept
+---@return surefoot.Error? err kind "cancelled": the task was cancelled
+function M.sleep(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 or seconds == math.huge then
+    error("surefoot.sleep: expected seconds, got " .. tostring(seconds), 2)
+  end
+  local scheduler = M.scheduler()
+  local task, adapter = tasks.current(), scheduler.adapter
+  if adapter and adapter.sleep and not (task and task.native) and not scheduler:blocks() then
+    adapter.sleep(seconds)
+    return true
+  end
+  return scheduler:sleep(seconds)
+end
+
+--- Monotonic seconds; inside a simulation its virtual clock.
+---@return number
+function M.now()
+  local task = tasks.current()
+  return task and task.scheduler.engine:now() or core.now()
+end
+
+--- Runs f as a task in the native loop until all tasks have ended, and returns what f returned. Rethrows f's error, else
+--- that of a task that nobody waited for.
+---@param f function
+---@return any ...
+function M.run(f, ...)
+  if type(f) ~= "function" then
+    error("surefoot.run: expected a function, got a " .. type(f), 2)
+  end
+  local scheduler = native.scheduler()
+  if scheduler.running then
+    error("surefoot.run: it runs already; use surefoot.spawn inside of it", 2)
+  elseif tasks.current() then
+    error("surefoot.run: called inside a task; use surefoot.spawn", 2)
+  end
+  return scheduler:run(f, ...)
+end
+
+-- A task where it will run: beside the running one, or in the user's loop; nil where no loop turns.
+local function spawn(scheduler, f, ...)
+  local task = tasks.current()
+  if task and task.native then
+    return task.scheduler:spawn(f, ...)
+  elseif scheduler.adapter and scheduler.adapter.spawn and not scheduler.running then
+    return scheduler:spawn_adapted(scheduler.adapter, f, ...)
+  elseif scheduler.running or scheduler.foreign then
+    return scheduler:spawn(f, ...)
+  end
+end
+
+--- Begins a task. Needs a loop that turns: call it inside surefoot.run, or bring a loop of your own.
+---@param f function
+---@return surefoot.Task
+function M.spawn(f, ...)
+  if type(f) ~= "function" then
+    error("surefoot.spawn: expected a function, got a " .. type(f), 2)
+  end
+  return spawn(M.scheduler(), f, ...)
+    or error("surefoot.spawn: no loop is running; call it inside surefoot.run, or see surefoot.pollfd and surefoot.use", 2)
+end
+
+--- Runs functions side by side, in tasks of their own, until all have ended; where no loop turns, in one of its own.
+---@param scheduler surefoot.Scheduler
+---@param functions function[]
+---@return surefoot.Task[] ended
+function M.together(scheduler, functions)
+  local list = {}
+  local function work()
+    for i, f in ipairs(functions) do
+      list[i] = spawn(scheduler, f)
+    end
+    for _, task in ipairs(list) do
+      while not task:done() do
+        local _, err = task:wait()
+        if not task:done() and err and err.kind == "cancelled" then -- we were: so are they
+          for _, other in ipairs(list) do
+            other:cancel()
+          end
+        end
+      end
+      task.observed = true
+    end
+  end
+  if scheduler:can_spawn() then
+    work()
+  elseif scheduler.running then -- a coroutine that is no task: nothing can run beside it
+    for i, f in ipairs(functions) do
+      list[i] = tasks.inline(scheduler, f)
+    end
+  else
+    scheduler:run(work)
+  end
+  return list
+end
+
+--- Runs functions side by side and waits for all of them.
+---@async
+---@param functions function[]
+---@return table[] outcomes in order: the list of values a function returned, or an error where it threw
+function M.all(functions)
+  if type(functions) ~= "table" then
+    error("surefoot.all: expected a list of functions, got a " .. type(functions), 2)
+  end
+  for i, f in ipairs(functions) do
+    if type(f) ~= "function" then
+      error(("surefoot.all: [%d]: expected a function, got a %s"):format(i, type(f)), 2)
+    end
+  end
+  local outcomes = {}
+  for i, task in ipairs(M.together(M.scheduler(), functions)) do
+    outcomes[i] = task.thrown or task.values
+  end
+  return outcomes
+end
+
+return M

@@ -1,0 +1,115 @@
+--- What a call that arrived gives back: the answer's fields, and how it got here.
+
+local core = require "surefoot.binding"
+
+local M = {}
+
+---@class surefoot.Usage
+---@field input_tokens integer
+---@field output_tokens integer
+---@field total_tokens integer
+---@field cached_input_tokens integer?
+---@field reasoning_tokens integer?
+---@field estimated boolean  counted by surefoot, since the provider did not say
+
+---@class surefoot.Attempt
+---@field endpoint string
+---@field model string?
+---@field status integer?
+---@field kind string        "ok", or an error kind
+---@field phase string?
+---@field waited number      seconds before it began
+---@field latency number     seconds it took
+---@field first_byte number? seconds until the first byte of the body
+---@field hedge boolean
+---@field reused boolean     over a connection that was open already
+---@field route integer
+---@field key integer        which of the endpoint's keys
+---@field message string?
+
+---@class surefoot.Result
+---@field text string?            the answer's text
+---@field message table?          the provider's message, to be sent back as it is
+---@field tool_calls table[]?
+---@field parsed any              structured output, decoded
+---@field reasoning string?
+---@field finish_reason string?   "length" means that the answer is partial
+---@field truncated boolean?      true with finish_reason "length"
+---@field embeddings table[]?
+---@field models table[]?
+---@field usage surefoot.Usage?
+---@field cost number?            US dollars, where `prices` knows the model
+---@field model string?
+---@field id string?
+---@field request_id string       the server's, else ours
+---@field endpoint string         name of the endpoint that answered
+---@field status integer
+---@field headers table<string, string>  lower-case names
+---@field latency number          seconds from submit to settle, waits included
+---@field time_to_first_token number?
+---@field attempts surefoot.Attempt[]
+---@field tags any
+---@field body any                the provider's document, untouched
+---@field raw string              its bytes
+
+local blocks = setmetatable({}, { __mode = "k" }) -- result -> header block, until somebody asks
+local mt = { __name = "surefoot.result" }
+
+function mt.__index(result, key)
+  if key == "headers" then
+    local headers = core.headers(blocks[result] or "")
+    rawset(result, "headers", headers)
+    return headers
+  end
+end
+
+--- Makes a result of the fields that a provider's module read.
+---@param fields table becomes the result
+---@param reply surefoot.Reply
+---@return surefoot.Result
+function M.new(fields, reply)
+  fields.status, fields.raw = reply.status, reply.body
+  blocks[fields] = reply.headers
+  return setmetatable(fields, mt)
+end
+
+--- The id that the server gave the request.
+---@param headers string
+---@return string?
+function M.request_id(headers)
+  return core.header(headers, "x-request-id") or core.header(headers, "request-id")
+end
+
+local function token_count(text)
+  return math.ceil(#(text or "") / 4)
+end
+
+--- Usage for an answer that came without: a token is taken for four bytes.
+---@param request_bytes integer
+---@param text string?
+---@return surefoot.Usage
+function M.estimate(request_bytes, text)
+  local input, output = math.ceil(request_bytes / 4), token_count(text)
+  return { input_tokens = input, output_tokens = output, total_tokens = input + output, estimated = true }
+end
+
+--- US dollars, or nil where no price is known.
+---@param prices table?
+---@param usage surefoot.Usage?
+---@param ... string? names of the model, the one asked for first
+---@return number?
+function M.cost(prices, usage, ...)
+  if not prices or not usage then
+    return nil
+  end
+  for i = 1, select("#", ...) do
+    local price = prices[(select(i, ...))]
+    if price then
+      local cached = usage.cached_input_tokens or 0
+      local fresh = math.max(0, usage.input_tokens - cached)
+      return (fresh * price.input + cached * (price.cached_input or price.input) + usage.output_tokens * price.output) / 1e6
+    end
+  end
+end
+
+return M
