@@ -42,8 +42,8 @@ static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
     *phase = SF_PHASE_IDLE;
     due = sf_time_add(attempt->last_byte_ns, timeout->idle);
   }
-  if (whole > due) return due;
-  if (whole < due || *phase == SF_PHASE_IDLE) *phase = SF_PHASE_ATTEMPT;
+  if (due < whole) return due;
+  *phase = SF_PHASE_ATTEMPT;
   return whole;
 }
 

@@ -23,13 +23,6 @@ static void watch_forks(void)
   pthread_atfork(NULL, NULL, count_fork);
 }
 
-unsigned long sf_engine_forks(void)
-{
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, watch_forks);
-  return forks;
-}
-
 int64_t sf_clock_now(void)
 {
   struct timespec t;
@@ -59,31 +52,37 @@ static void on_ready(void *context, int fd, unsigned events)
 
 static sf_engine *engine_create(uint64_t seed)
 {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
   sf_engine *engine = sf_alloc_zero(sizeof *engine);
   if (engine == NULL) return NULL;
   sf_timers_init(&engine->timers);
   sf_random_seed(&engine->random, seed);
-  engine->generation = sf_engine_forks();
+  engine->generation = forks;
   engine->news.prev = engine->news.next = &engine->news;
   engine->ended_tail = &engine->ended;
   return engine;
 }
 
+/* Reactor and transport of a real engine; false: the system refused (errno). */
+static bool connect_to_system(sf_engine *engine)
+{
+  engine->reactor = sf_reactor_epoll_new();
+  if (engine->reactor == NULL) return false;
+  engine->transport = sf_transport_curl_new(engine->reactor);
+  engine->reactor->on_ready = on_ready;
+  engine->reactor->context = engine;
+  return engine->transport != NULL;
+}
+
 sf_engine *sf_engine_new(void)
 {
   sf_engine *engine = engine_create(fresh_seed());
-  if (engine == NULL) return NULL;
-  engine->reactor = sf_reactor_epoll_new();
-  if (engine->reactor != NULL) engine->transport = sf_transport_curl_new(engine->reactor);
-  if (engine->transport == NULL) {
-    int error = errno;
-    sf_engine_free(engine);
-    errno = error;
-    return NULL;
-  }
-  engine->reactor->on_ready = on_ready;
-  engine->reactor->context = engine;
-  return engine;
+  if (engine == NULL || connect_to_system(engine)) return engine;
+  int error = errno;
+  sf_engine_free(engine);
+  errno = error;
+  return NULL;
 }
 
 sf_engine *sf_engine_new_simulated(uint64_t seed)
@@ -99,10 +98,10 @@ sf_engine *sf_engine_new_simulated(uint64_t seed)
 
 bool sf_engine_is_stale(const sf_engine *engine)
 {
-  return engine->generation != sf_engine_forks();
+  return engine->generation != forks && !engine->simulated;
 }
 
-/* The parent's transport and reactor are left alone; calls end as `closed` without touching them. */
+/* The parent's transport and reactor are left alone. */
 static void engine_abandon(sf_engine *engine)
 {
   if (engine->transport != NULL) engine->transport->ops->abandon(engine->transport);
@@ -121,6 +120,23 @@ static void sleeper_remove(sf_engine *engine, sf_sleeper *sleeper)
   engine->sleeper_count--;
   sf_timers_unreserve(&engine->timers, 1);
   sf_free(sleeper);
+}
+
+bool sf_engine_renew(sf_engine *engine)
+{
+  engine_abandon(engine);
+  engine->generation = forks;
+  sf_random_seed(&engine->random, fresh_seed());
+  for (sf_client *client = engine->clients; client != NULL; client = client->next)
+    while (client->calls != NULL) sf_call_settle(client->calls, false, SF_KIND_CLOSED, 0, "begun before the process forked");
+  if (!connect_to_system(engine)) {
+    sf_engine_close(engine);
+    return false;
+  }
+  for (sf_client *client = engine->clients; client != NULL; client = client->next)
+    engine->transport->ops->expect(engine->transport, client->config.concurrency.limit);
+  if (engine->foreign) sf_engine_turned(engine);
+  return true;
 }
 
 void sf_engine_close(sf_engine *engine)

@@ -61,13 +61,19 @@ sf_engine *sf_engine_new(void);
 /* An engine on the scripted transport, with a virtual clock that starts at 0. NULL: out of memory. */
 sf_engine *sf_engine_new_simulated(uint64_t seed);
 
-/* Ends every call as `closed` and frees everything. In a forked child: drops what is shared with the parent untouched. */
+/* Ends every call as `closed` and gives everything back. In a forked child: touches nothing that the parent shares. */
 void sf_engine_close(sf_engine *engine);
-void sf_engine_free(sf_engine *engine);
+void sf_engine_free(sf_engine *engine); /* closes first; takes NULL */
 
-/* True after a fork: this engine belongs to the parent. */
+/* True in a forked child until renewed: sockets and epoll belong to the parent. */
 bool sf_engine_is_stale(const sf_engine *engine);
-unsigned long sf_engine_forks(void); /* how often this process was forked off since the first look */
+
+/*
+ * In a forked child: ends what the parent began as `closed` (in this process only), drops the inherited sockets without a
+ * word to anybody, and goes on with a reactor and a transport of its own. Sleepers go on. False: the system refused; the
+ * engine is then closed.
+ */
+bool sf_engine_renew(sf_engine *engine);
 
 int64_t sf_engine_now(const sf_engine *engine);
 int64_t sf_clock_now(void);         /* CLOCK_MONOTONIC */

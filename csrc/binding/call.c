@@ -1,0 +1,368 @@
+/*
+ * call.c: client:submit and the methods of a call. Arguments are checked before anything is made; the userdata stands
+ * before the call it holds, so that an error leaks nothing.
+ */
+#include <string.h>
+
+#include "objects.h"
+#include "policy.h"
+
+enum { ANCHOR_CLIENT = 1, ANCHOR_ENGINE, ANCHOR_BODIES }; /* of a call's uservalue; body of variant i (0-based) at BODIES + i */
+
+static sf_lua_call *check_object(lua_State *L)
+{
+  sf_lua_call *object = luaL_checkudata(L, 1, SF_CALL_TYPE);
+  luaL_argcheck(L, object->call != NULL, 1, "the call is gone");
+  return object;
+}
+
+/* The call at argument 1; after a fork its engine is renewed first, which ends it as `closed`. */
+static sf_call *check_call(lua_State *L)
+{
+  sf_call *call = check_object(L)->call;
+  if (call->state != SF_CALL_SETTLED && sf_engine_is_stale(call->engine)) sf_engine_renew(call->engine);
+  return call;
+}
+
+/* ---- submit: (client, engine, plan, options) ---- */
+
+static const char *string_field(lua_State *L, const char *name, size_t *length)
+{
+  lua_getfield(L, 4, name);
+  const char *text = lua_tolstring(L, -1, length);
+  if (text == NULL) *length = 0;
+  lua_pop(L, 1); /* the options table keeps it */
+  return text;
+}
+
+static double number_option(lua_State *L, const char *name, double otherwise)
+{
+  lua_getfield(L, 4, name);
+  double value = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : otherwise;
+  lua_pop(L, 1);
+  return value;
+}
+
+static bool read_timeouts(lua_State *L, sf_timeouts *timeout)
+{
+  static const struct {
+    const char *name;
+    size_t offset;
+    int64_t otherwise;
+  } phases[] = {
+    { "connect", offsetof(sf_timeouts, connect), SF_NEVER }, { "first_byte", offsetof(sf_timeouts, first_byte), 0 },
+    { "first_token", offsetof(sf_timeouts, first_token), SF_NEVER }, { "idle", offsetof(sf_timeouts, idle), SF_NEVER },
+    { "attempt", offsetof(sf_timeouts, attempt), SF_NEVER },
+  };
+  lua_getfield(L, 4, "timeout");
+  bool given = lua_istable(L, -1);
+  for (size_t i = 0; given && i < sizeof phases / sizeof *phases; i++) {
+    lua_getfield(L, -1, phases[i].name);
+    *(int64_t *)((char *)timeout + phases[i].offset) = sf_check_seconds(L, lua_gettop(L), phases[i].otherwise);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return given;
+}
+
+/* Keeps the body (on top of the stack, popped) of variant `index` alive with the call at `object`. */
+static void anchor_body(lua_State *L, int object, uint32_t index)
+{
+  lua_getuservalue(L, object);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, ANCHOR_BODIES + (int)index);
+  lua_pop(L, 1);
+}
+
+static void encode_first(lua_State *L, int object, sf_call *call)
+{
+  double variant = number_option(L, "variant", 0);
+  if (variant < 1 || variant > call->plan->variant_count) return;
+  size_t length, headers_length, body_length;
+  const char *method = string_field(L, "method", &length), *path = string_field(L, "path", &length);
+  const char *headers = string_field(L, "variant_headers", &headers_length), *body = string_field(L, "body", &body_length);
+  if (method == NULL || path == NULL) luaL_error(L, "method and path expected");
+  lua_getfield(L, 4, "body");
+  anchor_body(L, object, (uint32_t)variant - 1);
+  sf_call_encode(call, (uint32_t)variant - 1, method, path, headers, headers_length, body, body_length);
+}
+
+static sf_lua_call *new_call_object(lua_State *L)
+{
+  sf_lua_call *object = lua_newuserdata(L, sizeof *object);
+  object->call = NULL;
+  lua_createtable(L, ANCHOR_BODIES, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, ANCHOR_CLIENT);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, ANCHOR_ENGINE);
+  lua_setuservalue(L, -2);
+  luaL_getmetatable(L, SF_CALL_TYPE);
+  lua_setmetatable(L, -2);
+  return object;
+}
+
+int sf_lua_submit(lua_State *L)
+{
+  sf_client *client = sf_check_client(L, 1);
+  sf_engine *engine = sf_check_engine(L, 2);
+  lua_Integer plan = luaL_checkinteger(L, 3);
+  luaL_checktype(L, 4, LUA_TTABLE);
+  lua_settop(L, 4);
+  luaL_argcheck(L, plan >= 1 && plan <= (lua_Integer)client->plan_count, 3, "no such plan");
+  sf_timeouts timeout;
+  lua_getfield(L, 4, "deadline");
+  sf_call_options options = {
+    .plan = client->plans[plan - 1], .deadline_ns = sf_check_seconds(L, lua_gettop(L), SF_NEVER),
+    .estimate = number_option(L, "estimate", 0),
+  };
+  lua_pop(L, 1);
+  double priority = number_option(L, "priority", 2);
+  luaL_argcheck(L, priority >= 1 && priority <= SF_PRIORITIES, 4, "priority 1 to 3 expected");
+  options.priority = (int)priority - 1;
+  options.headers = string_field(L, "headers", &options.headers_length);
+  options.timeout = read_timeouts(L, &timeout) ? &timeout : NULL;
+  lua_getfield(L, 4, "events");
+  options.events = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  sf_lua_call *object = new_call_object(L);
+  if (!sf_client_attach(client, engine)) return luaL_error(L, "not enough memory");
+  object->call = sf_call_new(client, engine, &options);
+  if (object->call == NULL) return luaL_error(L, "not enough memory");
+  encode_first(L, 5, object->call);
+  sf_call_submit(object->call);
+  return 1;
+}
+
+/* ---- questions and answers ---- */
+
+static int push_response(lua_State *L, const sf_attempt *attempt)
+{
+  const sf_target *target = &attempt->call->plan->targets[attempt->target];
+  lua_pushliteral(L, "response");
+  lua_pushinteger(L, (lua_Integer)attempt->number);
+  lua_pushinteger(L, (lua_Integer)target->endpoint + 1);
+  lua_pushinteger(L, (lua_Integer)target->route + 1);
+  lua_pushinteger(L, attempt->status);
+  lua_pushlstring(L, attempt->headers.data != NULL ? attempt->headers.data : "", attempt->headers.length);
+  lua_pushlstring(L, attempt->body.data != NULL ? attempt->body.data : "", attempt->body.length);
+  lua_pushstring(L, attempt->result == SF_RESULT_COMPLETE ? "complete" : "truncated");
+  return 8;
+}
+
+static int call_next(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  sf_question question = sf_call_next(call);
+  switch (question.name) {
+  case SF_QUESTION_ENCODE: {
+    const sf_target *target = &call->plan->targets[question.target];
+    lua_pushliteral(L, "encode");
+    lua_pushinteger(L, (lua_Integer)target->variant + 1);
+    lua_pushinteger(L, (lua_Integer)question.target + 1);
+    lua_pushinteger(L, (lua_Integer)target->endpoint + 1);
+    lua_pushinteger(L, (lua_Integer)target->route + 1);
+    return 5;
+  }
+  case SF_QUESTION_RESPONSE: return push_response(L, question.attempt);
+  case SF_QUESTION_SETTLED:
+    lua_pushliteral(L, "settled");
+    lua_pushboolean(L, call->ok);
+    lua_pushstring(L, sf_kind_name(call->kind));
+    lua_pushinteger(L, (lua_Integer)call->deciding);
+    return 4;
+  default: lua_pushliteral(L, "wait"); return 1;
+  }
+}
+
+static uint32_t check_variant(lua_State *L, const sf_call *call)
+{
+  lua_Integer variant = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, variant >= 1 && variant <= (lua_Integer)call->plan->variant_count, 2, "no such variant");
+  return (uint32_t)variant - 1;
+}
+
+/* call:encode(variant, method, path, headers, body) */
+static int call_encode(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  size_t headers_length, body_length;
+  uint32_t variant = check_variant(L, call);
+  const char *method = luaL_checkstring(L, 3), *path = luaL_checkstring(L, 4);
+  const char *headers = luaL_optlstring(L, 5, "", &headers_length);
+  const char *body = luaL_optlstring(L, 6, NULL, &body_length);
+  lua_settop(L, 6);
+  anchor_body(L, 1, variant);
+  sf_call_encode(call, variant, method, path, headers, headers_length, body, body != NULL ? body_length : 0);
+  return 0;
+}
+
+static int check_kind(lua_State *L, int arg, const char *otherwise)
+{
+  int kind = sf_kind_by_name(luaL_optstring(L, arg, otherwise));
+  luaL_argcheck(L, kind >= 0, arg, "an error kind expected");
+  return kind;
+}
+
+static int call_skip(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  sf_call_skip(call, check_variant(L, call), (sf_kind)check_kind(L, 3, "invalid_request"));
+  return 0;
+}
+
+/* call:answer(attempt, class, kind, code, wait, tokens, message) */
+static int call_answer(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  lua_Integer attempt = luaL_checkinteger(L, 2);
+  int cls = sf_class_by_name(luaL_optstring(L, 3, "none"));
+  luaL_argcheck(L, cls >= 0, 3, "a verdict class expected");
+  sf_answer answer = {
+    .cls = (sf_class)cls, .kind = (sf_kind)check_kind(L, 4, "ok"), .wait_ns = sf_check_seconds(L, 6, -1),
+    .tokens = luaL_optnumber(L, 7, -1), .message = luaL_optstring(L, 8, NULL),
+  };
+  if (answer.cls > SF_CLASS_ACCEPT && answer.kind == SF_KIND_OK) return luaL_argerror(L, 4, "a failure needs an error kind");
+  if (attempt > 0) sf_call_answer(call, (uint32_t)attempt, &answer);
+  return 0;
+}
+
+static int call_cancel(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  sf_call_cancel(call, (sf_kind)check_kind(L, 2, "cancelled"));
+  return 0;
+}
+
+static int call_id(lua_State *L)
+{
+  lua_pushnumber(L, (lua_Number)check_object(L)->call->waiter.id);
+  return 1;
+}
+
+/* ---- what there is to know afterwards ---- */
+
+static void push_trail(lua_State *L, const sf_call *call, const sf_trail *trail)
+{
+  int64_t latency = trail->ended ? trail->latency_ns : sf_engine_now(call->engine) - trail->started_ns;
+  lua_createtable(L, 0, 14);
+  sf_set_count(L, "endpoint", trail->endpoint + 1);
+  sf_set_count(L, "key", trail->key + 1);
+  sf_set_count(L, "route", trail->route + 1);
+  sf_set_string(L, "model", call->client->models[trail->model]);
+  if (trail->status > 0) sf_set_count(L, "status", (uint64_t)trail->status);
+  if (trail->ended) sf_set_string(L, "kind", sf_kind_name(trail->kind));
+  if (trail->phase != SF_PHASE_NONE) sf_set_string(L, "phase", sf_phase_name(trail->phase));
+  sf_set_number(L, "waited", (double)trail->waited_ns / 1e9);
+  sf_set_number(L, "latency", (double)latency / 1e9);
+  if (trail->first_byte_ns >= 0) sf_set_number(L, "first_byte", (double)trail->first_byte_ns / 1e9);
+  sf_set_flag(L, "hedge", trail->hedge);
+  sf_set_flag(L, "reused", trail->reused);
+  if (trail->restarted) sf_set_flag(L, "restarted", true);
+  if (trail->message[0] != '\0') sf_set_string(L, "message", trail->message);
+}
+
+static int call_trail(lua_State *L)
+{
+  sf_call *call = check_object(L)->call;
+  lua_createtable(L, (int)call->attempt_count, 0);
+  for (uint32_t i = 0; i < call->attempt_count; i++) {
+    push_trail(L, call, &call->trail[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
+static double waited_seconds(const sf_call *call)
+{
+  double waited = 0;
+  for (uint32_t i = 0; i < call->attempt_count; i++) waited += (double)call->trail[i].waited_ns / 1e9;
+  return waited;
+}
+
+static void set_retry_at(lua_State *L, const sf_call *call)
+{
+  if (call->retry_at_ns == SF_NEVER) return;
+  double after = (double)(call->retry_at_ns - call->settled_ns) / 1e9;
+  sf_set_number(L, "retry_after", after > 0 ? after : 0);
+  sf_set_number(L, "retry_at", (call->engine->simulated ? (double)call->settled_ns / 1e9 : sf_clock_unix()) + after);
+}
+
+static int call_info(lua_State *L)
+{
+  sf_call *call = check_object(L)->call;
+  bool settled = call->state == SF_CALL_SETTLED;
+  const sf_trail *deciding = settled && call->deciding > 0 ? &call->trail[call->deciding - 1] : NULL;
+  lua_createtable(L, 0, 12);
+  sf_set_number(L, "latency", (double)((settled ? call->settled_ns : sf_engine_now(call->engine)) - call->submitted_ns) / 1e9);
+  sf_set_number(L, "waited", waited_seconds(call));
+  if (call->first_token_ns >= 0) sf_set_number(L, "time_to_first_token", (double)call->first_token_ns / 1e9);
+  sf_set_count(L, "attempts", call->attempt_count);
+  sf_set_flag(L, "sent", call->sent);
+  if (settled) set_retry_at(L, call);
+  if (deciding != NULL) {
+    sf_set_count(L, "endpoint", deciding->endpoint + 1);
+    sf_set_count(L, "route", deciding->route + 1);
+  }
+  if (call->phase != SF_PHASE_NONE) sf_set_string(L, "phase", sf_phase_name(call->phase));
+  if (call->message[0] != '\0') sf_set_string(L, "message", call->message);
+  return 1;
+}
+
+static int call_events(lua_State *L)
+{
+  static const char *const names[] = {
+    [SF_EVENT_QUEUED] = "queued",
+    [SF_EVENT_ATTEMPT_STARTED] = "attempt_started",
+    [SF_EVENT_FIRST_TOKEN] = "first_token",
+    [SF_EVENT_RETRIED] = "retried",
+    [SF_EVENT_FAILED_OVER] = "failed_over",
+    [SF_EVENT_BREAKER_CHANGED] = "breaker_changed",
+    [SF_EVENT_RATE_CHANGED] = "rate_changed",
+    [SF_EVENT_SETTLED] = "settled",
+  };
+  sf_call *call = check_object(L)->call;
+  lua_createtable(L, (int)call->event_count, 0);
+  for (size_t i = 0; i < call->event_count; i++) {
+    const sf_event *event = &call->events[i];
+    lua_createtable(L, 2, 0);
+    lua_pushstring(L, names[event->name]);
+    lua_rawseti(L, -2, 1);
+    lua_createtable(L, 0, 6);
+    sf_set_number(L, "at", (double)event->at_ns / 1e9);
+    if (event->attempt > 0) {
+      sf_set_count(L, "attempt", event->attempt);
+      sf_set_count(L, "endpoint", event->endpoint + 1);
+    }
+    sf_set_string(L, "kind", sf_kind_name(event->kind));
+    sf_set_number(L, "wait", (double)event->wait_ns / 1e9);
+    if (event->name == SF_EVENT_BREAKER_CHANGED) sf_set_string(L, "breaker", sf_breaker_state_name((sf_breaker_state)event->value));
+    if (event->name == SF_EVENT_RATE_CHANGED) sf_set_number(L, "rate", event->value);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  call->event_count = 0;
+  return 1;
+}
+
+/* The owner is gone: what still runs is cancelled at once, before the strings it points into may be collected. */
+static int call_gc(lua_State *L)
+{
+  sf_lua_call *object = luaL_checkudata(L, 1, SF_CALL_TYPE);
+  sf_call *call = object->call;
+  object->call = NULL;
+  if (call == NULL) return 0;
+  if (call->state != SF_CALL_SETTLED && sf_engine_is_stale(call->engine)) sf_engine_renew(call->engine);
+  sf_call_free(call);
+  return 0;
+}
+
+void sf_open_call(lua_State *L)
+{
+  static const luaL_Reg methods[] = {
+    { "id", call_id },         { "next", call_next },     { "encode", call_encode }, { "skip", call_skip },
+    { "answer", call_answer }, { "cancel", call_cancel }, { "trail", call_trail },   { "info", call_info },
+    { "events", call_events }, { NULL, NULL },
+  };
+  sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
+}
