@@ -1,0 +1,320 @@
+--- The policies alone: small objects without transport, for whoever has a client already.
+--
+-- Every constructor checks its options (what is wrong throws, and says what is right), and takes `clock` (a function that
+-- returns seconds) and `random` (a function that returns a number in [0, 1)), so that tests run on a time of their own.
+-- Nothing here waits, except what `wrap` makes.
+
+local core = require "surefoot.core"
+local check = require "surefoot.config.check"
+local classify = require "surefoot.classify"
+local schema = require "surefoot.config.schema"
+
+local M = {}
+
+local native = core.policy
+local max = math.max
+
+---@class surefoot.policy.Options
+---@field clock? fun(): number   seconds, monotonic (default: surefoot's own clock)
+---@field random? fun(): number  in [0, 1)
+
+-- Fields by name out of a list of the schema.
+local function pick(fields, names)
+  local by_name, picked = {}, {}
+  for _, field in ipairs(fields) do
+    by_name[field.name] = field
+  end
+  for name in names:gmatch "%S+" do
+    picked[#picked + 1] = assert(by_name[name], name)
+  end
+  return picked
+end
+
+local function fields_of(list, name)
+  return pick(list, name)[1].fields
+end
+
+local function changed(field, changes)
+  local copy = {}
+  for key, value in pairs(field) do
+    copy[key] = value
+  end
+  for key, value in pairs(changes) do
+    copy[key] = value
+  end
+  return copy
+end
+
+local function with_test_seams(fields)
+  fields[#fields + 1] = { name = "clock", type = "function", default = core.now, doc = "returns seconds" }
+  fields[#fields + 1] = { name = "random", type = "function", default = core.random, doc = "returns a number in [0, 1)" }
+  return fields
+end
+
+local timeout, retry = fields_of(schema.top, "timeout"), fields_of(schema.top, "retry")
+
+local specs = {
+  backoff = with_test_seams(pick(retry, "strategy base_delay max_delay jitter")),
+  rate_limiter = with_test_seams {
+    { name = "rate", type = "number", above = 0, max = 1e9, required = true, doc = "cells per second" },
+    { name = "burst", type = "number", min = 1, max = 1e12, doc = "cells at once (default: one second's worth)" },
+  },
+  circuit_breaker = with_test_seams(pick(fields_of(schema.top, "breaker"), [[failure_threshold failure_ratio min_calls
+    window slow_call slow_ratio recovery_timeout max_recovery_timeout half_open_requests lease jitter]])),
+  retry_budget = with_test_seams {},
+  concurrency_limiter = with_test_seams(pick(fields_of(schema.top, "concurrency"), "limit adaptive min max")),
+  adaptive_rate = with_test_seams {
+    { name = "beta", type = "number", above = 0, max = 1, default = 0.7, doc = "what a throttle leaves of the rate" },
+    { name = "scale", type = "number", above = 0, max = 1e6, default = 0.4, doc = "how fast the rate grows back" },
+    { name = "min_rate", type = "number", above = 0, max = 1e9, default = 0.5, doc = "never less per second" },
+    { name = "max_rate", type = "number", above = 0, max = 1e9, doc = "never more per second (default: no ceiling)" },
+  },
+  balancer = with_test_seams(pick(fields_of(schema.top, "routing"), "strategy decay penalty")),
+}
+for _, field in ipairs(fields_of(retry, "budget")) do
+  local least = field.name == "capacity" and 0 or field.min
+  local kind = field.name == "floor_per_second" and "number" or "integer"
+  table.insert(specs.retry_budget, 1, changed(field, { min = least, type = kind }))
+end
+for i, field in ipairs(specs.circuit_breaker) do
+  if field.name == "half_open_requests" then
+    specs.circuit_breaker[i] = changed(field, { max = 63 })
+  elseif field.name == "lease" then
+    specs.circuit_breaker[i] = changed(field, { default = pick(timeout, "attempt")[1].default })
+  end
+end
+table.insert(specs.balancer, { name = "explore", type = "number", min = 0, max = 1, default = 0.02,
+  doc = "share of picks that ignore latency" })
+table.insert(specs.balancer, { name = "endpoints", type = "list", required = true, doc = "the lines to choose from",
+  of = { type = "table", fields = pick(schema.endpoint, "weight priority") } })
+
+-- Misuse is the fault of the line that called the constructor.
+local function blame(ok, ...)
+  if not ok then
+    error((...), 4)
+  end
+  return ...
+end
+
+local function read(name, options, fields)
+  if options == nil then
+    options = {}
+  elseif type(options) ~= "table" then
+    error(("%s: expected a table of options, got %s"):format(name, check.show(options)), 3)
+  end
+  fields = fields or specs[name]
+  return check.fill_fields(fields, blame(pcall(check.fields, fields, options, name)))
+end
+
+---@class surefoot.policy.Backoff
+---@field delay fun(self, n: integer): number  seconds before retry n, counted from 1; decorrelated: delay(1) starts anew
+
+--- How long to wait before a retry.
+---@param options? surefoot.policy.Options strategy, base_delay, max_delay, jitter: as in `retry` of the configuration
+---@return surefoot.policy.Backoff
+function M.backoff(options)
+  local config = read("backoff", options)
+  return native.backoff(config)
+end
+
+---@class surefoot.policy.RateLimiter
+---@field try fun(self, cost?: number): boolean, number?  true | false, seconds to wait | false, math.huge: never fits
+---@field reserve fun(self, cost?: number): number        always granted, into debt: seconds to wait; math.huge: nothing taken
+---@field settle fun(self, reserved: number, actual: number)  gives back or charges the difference
+---@field remaining fun(self): integer                    whole cells left now
+
+--- A rate limit with weighted cost (GCRA).
+---@param options surefoot.policy.Options rate (per second), burst (default: one second's worth)
+---@return surefoot.policy.RateLimiter
+function M.rate_limiter(options)
+  local config = read("rate_limiter", options)
+  config.burst = config.burst or max(1, config.rate)
+  return native.rate_limiter(config)
+end
+
+---@class surefoot.policy.Permit
+---@field success fun(self, first_token_seconds?: number)
+---@field failure fun(self, kind?: string)  kinds outside the outcome matrix only release (default "server")
+---@field cancel fun(self)                  released, nothing learned
+
+---@class surefoot.policy.CircuitBreaker
+---@field allow fun(self): surefoot.policy.Permit?, number?  a permit, to be reported once | nil, seconds until the next try
+---@field state fun(self): string, number                    "closed" "open" "half_open", seconds left of open
+
+--- A circuit breaker: consecutive failures, failure ratio or slow calls open it; probes on a lease close it.
+---@param options? surefoot.policy.Options as `breaker` of the configuration
+---@return surefoot.policy.CircuitBreaker
+function M.circuit_breaker(options)
+  local config = read("circuit_breaker", options)
+  return native.circuit_breaker(config)
+end
+
+---@class surefoot.policy.RetryBudget
+---@field withdraw fun(self, what: "transient" | "throttled"): integer | false  the cost taken (0: the floor paid) | refused
+---@field success fun(self, cost?: number | boolean)  refunds this cost; true: the last cost; false: a clean success, +1
+---@field balance fun(self): integer
+
+--- A quota that bounds retries to a share of the successes.
+---@param options? surefoot.policy.Options capacity, transient_cost, throttled_cost, floor_per_second
+---@return surefoot.policy.RetryBudget
+function M.retry_budget(options)
+  local config = read("retry_budget", options)
+  return native.retry_budget(config)
+end
+
+---@class surefoot.policy.Slot
+---@field release fun(self, how?: "ok" | "dropped" | "ignored")  once; later calls do nothing (default "ok")
+
+---@class surefoot.policy.ConcurrencyLimiter
+---@field acquire fun(self): surefoot.policy.Slot?
+---@field limit fun(self): integer
+---@field in_flight fun(self): integer
+---@field peak fun(self): integer
+
+--- How many may be out at once: fixed, or adaptive (AIMD on "dropped").
+---@param options? surefoot.policy.Options limit, adaptive, min, max: as in `concurrency` of the configuration
+---@return surefoot.policy.ConcurrencyLimiter
+function M.concurrency_limiter(options)
+  local config = read("concurrency_limiter", options)
+  if config.min > config.max then
+    error(("concurrency_limiter.min: is above max (%d > %d)"):format(config.min, config.max), 2)
+  end
+  return native.concurrency_limiter(config)
+end
+
+---@class surefoot.policy.AdaptiveRate
+---@field acquire fun(self): number                       0: go, else seconds to wait
+---@field success fun(self)
+---@field throttled fun(self, retry_after?: number)
+---@field headers fun(self, headers: table)               a response's rate-limit headers
+---@field rate fun(self): number                          per second; math.huge while nothing is learned
+
+--- The rate that a provider really admits: its headers, else CUBIC after the first throttle.
+---@param options? surefoot.policy.Options beta, scale, min_rate, max_rate
+---@return surefoot.policy.AdaptiveRate
+function M.adaptive_rate(options)
+  local config = read("adaptive_rate", options)
+  return native.adaptive_rate(config)
+end
+
+function native.adaptive_methods:headers(headers)
+  if type(headers) ~= "table" then
+    error("headers: expected a table of names and values, got " .. check.show(headers), 2)
+  end
+  self:quota(classify.block(headers), os.time())
+end
+
+---@class surefoot.policy.Balancer
+---@field pick fun(self, excluded?: table<integer, boolean>): integer?  nil when all are excluded
+---@field started fun(self, i: integer)
+---@field finished fun(self, i: integer, seconds?: number, failed?: boolean)  seconds until the first token
+
+--- Which of several lines to ask.
+---@param options surefoot.policy.Options endpoints (list of { weight, priority }), strategy, decay, penalty, explore
+---@return surefoot.policy.Balancer
+function M.balancer(options)
+  local config = read("balancer", options)
+  for i, endpoint in ipairs(config.endpoints) do
+    config.endpoints[i] = { weight = endpoint.weight or 1, priority = endpoint.priority or 1 }
+  end
+  if #config.endpoints == 0 then
+    error("balancer.endpoints: is empty", 2)
+  end
+  return native.balancer(config)
+end
+
+---@class surefoot.policy.Histogram
+---@field record fun(self, seconds: number)
+---@field quantile fun(self, q: number): number
+---@field mean fun(self): number
+---@field max fun(self): number
+---@field count fun(self): integer
+
+--- Durations from 1 us to 1 h: quantiles off by at most 1 %, constant memory.
+---@return surefoot.policy.Histogram
+function M.histogram()
+  return native.histogram()
+end
+
+-- A function from a name in lower case to all values of that header, whatever the case they were given in.
+local function lookup(headers, what)
+  if headers == nil then
+    return nil
+  elseif type(headers) ~= "table" then
+    error(("%s: expected a table of headers, got %s"):format(what, check.show(headers)), 3)
+  end
+  local by_name = {}
+  for name, value in pairs(headers) do
+    local lower = tostring(name):lower()
+    local values = by_name[lower] or {}
+    by_name[lower] = values
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      values[#values + 1] = one
+    end
+  end
+  return function(name)
+    return by_name[name]
+  end
+end
+
+local hint_fields = {
+  { name = "now", type = "number", min = 0, doc = "unix seconds, for dates without a Date header" },
+  { name = "cap", type = "seconds", min = 0, none = true, default = 120, doc = "a longer wait is too long" },
+}
+
+--- When a server wants to be asked again: its headers, else what the body says.
+---@param headers table<string, string | string[]> | nil names in any case
+---@param options? { now: number?, cap: number?, body: string | table | nil }
+---@return number? seconds
+---@return "too_long"? problem the wait is above the cap
+function M.retry_after(headers, options)
+  local given, body = {}, nil
+  for key, value in pairs(options or {}) do
+    if key == "body" then
+      body = value
+    else
+      given[key] = value
+    end
+  end
+  if body ~= nil and type(body) ~= "string" and type(body) ~= "table" then
+    error("retry_after.body: expected a string or a table, got " .. check.show(body), 2)
+  end
+  local config = read("retry_after", given, hint_fields)
+  local seconds = classify.header_hint(lookup(headers, "retry_after"), config.now) or body and classify.body_hint(body)
+  if seconds and seconds > config.cap then
+    return nil, "too_long"
+  end
+  return seconds or nil
+end
+
+local again = { transient = true, throttled = true, overloaded = true }
+
+--- Whether the same request may be asked again, and what kind of failure the answer is ("ok" for none).
+---@param status integer
+---@param headers? table<string, string | string[]>
+---@param body? string | table
+---@return boolean
+---@return surefoot.Kind
+function M.retryable(status, headers, body)
+  if type(status) ~= "number" or status ~= status then
+    error("retryable: expected an HTTP status, got " .. check.show(status), 2)
+  end
+  local document = body
+  if type(body) == "string" and body:find "^%s*[{%[]" then
+    local found, json = pcall(require, "surefoot.json")
+    document = found and json.decode(body) or body
+  end
+  local class, kind = classify.classify(status, lookup(headers, "retryable"), document)
+  return again[class] or false, kind
+end
+
+--- Guards a function: deadline, then retries within a budget, then breaker, concurrency and rate.
+---@param f fun(...): ... `nil, err` is a failure of err.kind (else "server"); a throw counts, and is thrown on
+---@param options? table retry, breaker, rate, concurrency, deadline, clock, random
+---@return fun(...): ...
+function M.wrap(f, options)
+  local guarded = require("surefoot.policy.wrap")(f, options, M)
+  return guarded
+end
+
+return M
