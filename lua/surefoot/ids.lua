@@ -1,10 +1,7 @@
---- Request ids: UUIDs of version 4 from the system's random source, drawn anew after a fork.
+--- Request ids: UUIDs of version 4 from the system's random source. Every id is read anew, so that forked processes share
+--- nothing.
 
 local M = {}
-
-local POOL = 4096
-
-local pool, at, owner = "", 1, nil
 
 -- Where there is no /dev/urandom (a bare chroot): unique, though guessable.
 local counter = 0
@@ -23,23 +20,21 @@ local function makeshift()
   return table.concat(bytes)
 end
 
-local function draw(process)
-  if owner ~= process or at + 15 > #pool then
-    local source = io.open("/dev/urandom", "rb")
-    pool, at, owner = source and source:read(POOL) or makeshift(), 1, process
-    if source then
-      source:close()
-    end
+local function random_bytes()
+  local source = io.open("/dev/urandom", "rb")
+  if not source then
+    return makeshift()
   end
-  at = at + 16
-  return pool:byte(at - 16, at - 1)
+  source:setvbuf "no"
+  local bytes = source:read(16)
+  source:close()
+  return bytes
 end
 
 --- A new id.
----@param process any something that is another thing after a fork
 ---@return string uuid
-function M.new(process)
-  local a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = draw(process)
+function M.new()
+  local a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = random_bytes():byte(1, 16)
   return ("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x"):format(
     a, b, c, d, e, f, 64 + g % 16, h, 128 + i % 64, j, k, l, m, n, o, p)
 end

@@ -210,6 +210,15 @@ function M.is(value)
   return getmetatable(value) == Task
 end
 
+--- Wakes the waiter when one of the tasks ends.
+---@param list surefoot.Task[]
+---@param waiter table
+function M.watch(list, waiter)
+  for _, task in ipairs(list) do
+    task.joiners[waiter] = true
+  end
+end
+
 --- A task that has ended before anybody could wait for it: f, run here and now.
 ---@param scheduler surefoot.Scheduler
 ---@param f function

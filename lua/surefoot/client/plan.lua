@@ -10,6 +10,7 @@ local M = {}
 
 ---@class surefoot.Plan
 ---@field id any            C's plan
+---@field targets { route: integer, endpoint: integer, variant: integer, model: string }[]
 ---@field variants { provider: string, model: string?, route: integer }[]
 ---@field routes integer[]  C's route number -> place in the list of routes
 
@@ -60,7 +61,9 @@ function M.of(client, routes)
   local plan = client.plans[key]
   if plan == nil then
     local targets, variants, places = targets_of(client.config, routes)
-    plan = #targets > 0 and { id = client.core:plan(targets), variants = variants, routes = places }
+    plan = #targets > 0 and {
+      id = client.core:plan(targets), targets = targets, variants = variants, routes = places,
+    }
     client.plans[key] = plan
   end
   return plan or nil

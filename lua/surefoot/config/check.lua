@@ -84,10 +84,14 @@ types["function"] = function(spec, value, path)
   return value
 end
 
+function types.any(_, value)
+  return value
+end
+
 function types.string(spec, value, path)
   if type(value) ~= "string" or value == "" and not spec.empty then
     expected(spec, value, path)
-  elseif value:find "[%z\r\n]" then
+  elseif not spec.raw and value:find "[%z\r\n]" then
     fail(path, "contains a line break or a NUL byte")
   end
   return value

@@ -199,6 +199,28 @@ M.fallback = {
   { name = "request", type = "table", doc = "fields of the request to replace" },
 }
 
+-- The argument of client:request.
+M.request = {
+  { name = "method", type = "enum", values = { "GET", "POST", "PUT", "PATCH", "DELETE" },
+    doc = "default: POST with a body, else GET" },
+  { name = "path", type = "string", required = true, doc = "appended to the endpoint's URL; may hold a query" },
+  { name = "json", type = "any", doc = "the body, to be encoded" },
+  { name = "body", type = "either", doc = "the body as it is, or the file that holds it",
+    { type = "string", empty = true, raw = true },
+    { type = "table", fields = { { name = "file", type = "string", required = true, doc = "path of the file" } } } },
+  { name = "headers", type = "header_map", doc = "sent with this request" },
+  { name = "endpoint", type = "string", doc = "only there" },
+}
+
+-- The argument of client:close, and the options of client:batch and client:each.
+M.close = {
+  { name = "drain", type = "seconds", min = 0, none = true, max = math.huge, doc = "let the calls in flight end, at most so long" },
+}
+M.batch = {
+  { name = "concurrency", type = "integer", min = 1, max = 100000, doc = "requests at a time (default: the client's limit)" },
+  { name = "on_progress", type = "function", doc = "on_progress(done, total, outcome, index) after each" },
+}
+
 -- The second argument of a call.
 M.options = {
   seconds("deadline", nil, "seconds from now for the whole call; replaces timeout.total"),

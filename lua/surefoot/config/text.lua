@@ -50,6 +50,7 @@ local words = {
   endpoint = function() return "an endpoint table" end,
   fallback = function() return "a model name, or { model =, endpoint =, request = {...} }" end,
   canceller = function() return "a surefoot.canceller()" end,
+  any = function() return "any value" end,
   ["function"] = function() return "a function" end,
 }
 

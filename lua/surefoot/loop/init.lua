@@ -140,36 +140,51 @@ function M.spawn(f, ...)
     or error("surefoot.spawn: no loop is running; call it inside surefoot.run, or see surefoot.pollfd and surefoot.use", 2)
 end
 
---- Runs functions side by side, in tasks of their own, until all have ended; where no loop turns, in one of its own.
+--- Begins a task for each function; where no loop turns, tasks that wait to be driven.
+---@param scheduler surefoot.Scheduler
+---@param functions function[]
+---@return surefoot.Task[]? list nil in a coroutine that is no task: nothing can run beside it
+function M.begin(scheduler, functions)
+  local beside = scheduler:can_spawn()
+  if not beside and scheduler.running then
+    return nil
+  end
+  local list = {}
+  for i, f in ipairs(functions) do
+    list[i] = beside and spawn(scheduler, f) or scheduler:spawn(f)
+  end
+  return list
+end
+
+-- Waits for all of them. When the waiting task is cancelled, they are too.
+local function join(list)
+  for _, task in ipairs(list) do
+    while not task:done() do
+      local _, err = task:wait()
+      if not task:done() and err and err.kind == "cancelled" then
+        for _, other in ipairs(list) do
+          other:cancel()
+        end
+      end
+    end
+    task.observed = true
+  end
+end
+
+--- Runs functions side by side, in tasks of their own, until all have ended.
+---@async
 ---@param scheduler surefoot.Scheduler
 ---@param functions function[]
 ---@return surefoot.Task[] ended
 function M.together(scheduler, functions)
-  local list = {}
-  local function work()
-    for i, f in ipairs(functions) do
-      list[i] = spawn(scheduler, f)
-    end
-    for _, task in ipairs(list) do
-      while not task:done() do
-        local _, err = task:wait()
-        if not task:done() and err and err.kind == "cancelled" then -- we were: so are they
-          for _, other in ipairs(list) do
-            other:cancel()
-          end
-        end
-      end
-      task.observed = true
-    end
+  local list = M.begin(scheduler, functions)
+  if list then
+    join(list)
+    return list
   end
-  if scheduler:can_spawn() then
-    work()
-  elseif scheduler.running then -- a coroutine that is no task: nothing can run beside it
-    for i, f in ipairs(functions) do
-      list[i] = tasks.inline(scheduler, f)
-    end
-  else
-    scheduler:run(work)
+  list = {}
+  for i, f in ipairs(functions) do
+    list[i] = tasks.inline(scheduler, f)
   end
   return list
 end

@@ -11,14 +11,12 @@ local function wait_for(engine, seconds)
   engine:wait(seconds)
 end
 
---- The scheduler of the real engine. After a fork the child gets an engine, and a scheduler, of its own.
+--- The scheduler of the real engine, which is made on first use; a fork renews the engine in place.
 ---@return surefoot.Scheduler
 function M.scheduler()
   local engine = core.engine()
-  if not scheduler or scheduler.engine ~= engine then
-    local adapter = scheduler and scheduler.adapter
+  if not scheduler or scheduler.engine ~= engine then -- the first one, or the one before was closed
     scheduler = tasks.scheduler(engine, wait_for)
-    scheduler.adapter = adapter
   end
   return scheduler
 end

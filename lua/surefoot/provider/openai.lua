@@ -94,7 +94,7 @@ end
 ---@param document any the decoded body, nil when it is no JSON
 ---@return table verdict
 function M.judge(reply, document)
-  local class, kind, code, message, wait = classify.classify(reply.status, reply.headers, document or reply.body)
+  local class, kind, code, message, wait = classify.classify(reply.status, reply.headers, document, reply.body)
   return { class = class, kind = kind, code = code, message = message, wait = wait, body = document or reply.body }
 end
 

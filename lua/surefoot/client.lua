@@ -1,0 +1,474 @@
+--- A client: the calls that can be made, over the endpoints of one configuration.
+--
+-- Every call blocks on the main thread, and yields in a task or in a coroutine of a loop that surefoot knows. Misuse
+-- throws; what the world does comes back as nil, err.
+
+local batch = require "surefoot.batch"
+local binding = require "surefoot.binding"
+local call = require "surefoot.call"
+local check = require "surefoot.config.check"
+local config = require "surefoot.config"
+local core_config = require "surefoot.client.core_config"
+local errors = require "surefoot.errors"
+local files = require "surefoot.client.files"
+local json = require "surefoot.json"
+local plans = require "surefoot.client.plan"
+local providers = require "surefoot.provider"
+local schema = require "surefoot.config.schema"
+local stats = require "surefoot.client.stats"
+local verify = require "surefoot.verify"
+local version = require "surefoot.version"
+
+local M = {}
+
+local OUTPUT_ESTIMATE = 256 -- tokens, where a request sets no bound
+
+---@class surefoot.Client
+---@field private config table
+---@field private core table           C's client
+---@field private codec surefoot.Codec
+---@field private host table           where calls run: { scheduler = function, new_id = function }
+---@field private plans table
+---@field private closed boolean
+---@field private scrub fun(value: any): any
+local Client = {}
+local mt = { __index = Client, __name = "surefoot.client" }
+
+function mt.__tostring(client)
+  local names = {}
+  for i, endpoint in ipairs(client.config.endpoints) do
+    names[i] = endpoint.name
+  end
+  return ("surefoot.client (%s)"):format(table.concat(names, ", "))
+end
+
+-- Throws at the line of the user; callers stand directly in a method, or one function deeper.
+local function misuse(method, problem, deeper)
+  error(("client:%s: %s"):format(method, problem), deeper and 4 or 3)
+end
+
+local function of(self, method)
+  if getmetatable(self) ~= mt then
+    error(("client.%s: call it with a colon, client:%s(...)"):format(method, method), 3)
+  end
+  return self
+end
+
+-- Reads what a user gave; what is wrong with it is thrown at the user's line.
+local function read(method, reader, ...)
+  local ok, value = pcall(reader, ...)
+  if not ok then
+    misuse(method, value, true)
+  end
+  return value
+end
+
+-- ------------------------------------------------------------------------------------------- what calls need from it
+
+---@private
+function Client:left()
+  local waiters = self.drainers
+  self.drainers = {}
+  for waiter in pairs(waiters) do
+    waiter:wake()
+  end
+end
+
+---@private
+function Client:count(result)
+  stats.count(self.tallies, result)
+end
+
+local function remember(self, key)
+  local secrets = self.secrets
+  for _, known in ipairs(secrets) do
+    if known == key then
+      return
+    end
+  end
+  secrets[#secrets + 1] = key
+end
+
+-- Asks the functions that give keys. They may wait.
+---@private
+function Client:refresh_keys()
+  for i, endpoint in ipairs(self.key_functions and self.config.endpoints or {}) do
+    if type(endpoint.keys) == "function" then
+      local key, problem = endpoint.keys()
+      local ok, message = pcall(check.key_string, key, "the function of api_key")
+      if not ok then
+        message = key == nil and problem ~= nil and "the function of api_key: " .. tostring(problem) or message
+        return nil, errors.new {
+          kind = "unauthorized", message = self.scrub(message), endpoint = endpoint.name, sent = false, attempts = {},
+        }
+      elseif self.current_keys[i] ~= key then
+        self.current_keys[i] = key
+        remember(self, key)
+        self.core:set_key(i, 1, providers.formats[endpoint.provider].auth(key))
+      end
+    end
+  end
+  return true
+end
+
+-- ------------------------------------------------------------------------------------------------------------ the jobs
+
+local function header_lines(headers)
+  local lines = {}
+  for name, value in pairs(headers) do
+    lines[#lines + 1] = name .. ": " .. value .. "\n"
+  end
+  table.sort(lines)
+  return table.concat(lines)
+end
+
+local JSON_HEADERS = "accept: application/json\ncontent-type: application/json\n"
+local ACCEPT_JSON = "accept: application/json\n"
+
+local function estimate_of(self, request, body, options)
+  if options.estimate then
+    return options.estimate
+  elseif self.config.rate and self.config.rate.estimate then
+    return self.config.rate.estimate
+  end
+  local bound = type(request) == "table" and (request.max_completion_tokens or request.max_tokens)
+  return math.ceil((body and #body or 0) / 4) + (type(bound) == "number" and bound >= 0 and bound or OUTPUT_ESTIMATE)
+end
+
+local function timeout_of(self, options)
+  if not options.timeout then
+    return nil
+  end
+  local timeout = {}
+  for name, value in pairs(self.config.timeout) do
+    timeout[name] = value
+  end
+  for name, value in pairs(options.timeout) do
+    timeout[name] = value
+  end
+  timeout.total = nil
+  return timeout
+end
+
+-- A job for an operation of the provider's. Throws when the request cannot be written.
+local function operation_job(self, name, routes, request, options)
+  local plan = plans.of(self, routes)
+  if not plan then
+    return nil, errors.new {
+      kind = "not_found", message = ("no endpoint serves the model %q"):format(tostring(routes[1].model)), sent = false,
+      attempts = {},
+    }
+  end
+  local function encode(variant)
+    local operation = providers.formats[variant.provider].operations[name]
+    local body, problem = operation.encode(request, variant.model, routes[variant.route].request, self.codec)
+    if problem then
+      return nil, problem
+    end
+    return operation.method, operation.path, body and JSON_HEADERS or ACCEPT_JSON, body
+  end
+  local method, path, headers, body = encode(plan.variants[1])
+  if not method then
+    error(path, 0)
+  end
+  return {
+    plan = plan, routes = routes, request = request, encode = encode, counts_tokens = name ~= "models",
+    first = { method = method, path = path, headers = headers, body = body }, asked = routes[1].model,
+    estimate = estimate_of(self, request, body, options), timeout = timeout_of(self, options),
+    judge = function(reply, variant)
+      local format = providers.formats[variant.provider]
+      if reply.status >= 200 and reply.status < 300 then
+        return format.operations[name].decode(reply, self.codec, request)
+      end
+      return nil, format.judge(reply, (self.codec.decode(reply.body)))
+    end,
+  }
+end
+
+local function check_request(request)
+  if type(request) ~= "table" then
+    error("expected a request table, got " .. check.show(request), 0)
+  elseif request.stream and request.stream ~= json.null then
+    error("stream: this call returns whole answers; leave stream out", 0)
+  end
+end
+
+local function routes_of(self, request, options)
+  local model = request.model or self.config.model
+  if model == nil then
+    error("model: the request names none, and the client has no default", 0)
+  elseif type(model) ~= "string" or model == "" then
+    error("model: expected a name, got " .. check.show(model), 0)
+  end
+  local routes = { { model = model } }
+  for _, fallback in ipairs(options.fallbacks or self.config.fallbacks) do
+    routes[#routes + 1] = fallback
+  end
+  return routes
+end
+
+-- The job for a request of the user's. What is wrong with it is thrown as a string.
+local function user_job(self, name, request, options)
+  options = config.options(options, self.config)
+  check_request(request)
+  local job, problem = operation_job(self, name, routes_of(self, request, options), request, options)
+  return { job = job, problem = problem, options = options }
+end
+
+-- The job for one request of a batch. What is wrong with it is thrown as a string.
+---@private
+function Client:chat_job(request, options)
+  if type(request) == "string" then
+    request = { messages = { { role = "user", content = request } } }
+  end
+  return user_job(self, "chat", request, options)
+end
+
+--- Asks for a chat completion.
+---@async
+---@param request string | table the provider's request body, or the text of one user message
+---@param options surefoot.CallOptions?
+---@return surefoot.Result? result
+---@return surefoot.Error? err
+function Client:chat(request, options)
+  local made = read("chat", Client.chat_job, of(self, "chat"), request, options)
+  if not made.job then
+    return nil, made.problem
+  end
+  return call.perform(self, made.job, made.options)
+end
+
+--- Asks for embeddings; result.embeddings has one vector per input, in order.
+---@async
+---@param request table the provider's request body: { input = string or list }
+---@param options surefoot.CallOptions?
+---@return surefoot.Result? result
+---@return surefoot.Error? err
+function Client:embeddings(request, options)
+  of(self, "embeddings")
+  local made = read("embeddings", user_job, self, "embeddings", request, options)
+  if not made.job then
+    return nil, made.problem
+  end
+  return call.perform(self, made.job, made.options)
+end
+
+--- Lists the models that the provider offers.
+---@async
+---@param options surefoot.CallOptions?
+---@return { id: string }[]? models
+---@return surefoot.Error? err
+function Client:models(options)
+  of(self, "models")
+  options = read("models", config.options, options, self.config)
+  local result, err = call.perform(self, operation_job(self, "models", { {} }, nil, options), options)
+  return result and result.models, err
+end
+
+-- An answer to client:request: any 2xx, decoded where it says that it is JSON.
+local function judge_any(self, reply, variant)
+  local format = providers.formats[variant.provider]
+  local is_json = (binding.header(reply.headers, "content-type") or ""):lower():find "[/+]json"
+  if reply.status < 200 or reply.status >= 300 then
+    return nil, format.judge(reply, (self.codec.decode(reply.body)))
+  elseif not is_json or reply.body == "" then
+    return { body = reply.body }
+  end
+  local document, problem, message = self.codec.decode(reply.body)
+  if document == nil then
+    return nil, { class = "transient", kind = problem, message = "the answer is no whole JSON: " .. message }
+  end
+  return { body = document, usage = type(document) == "table" and format.usage(document.usage) or nil }
+end
+
+local function body_of(self, request)
+  if request.json ~= nil then
+    if request.body ~= nil then
+      check.fail("body", "give json or body, not both")
+    end
+    local text, problem = self.codec.encode(request.json)
+    return text or check.fail("json", "%s", problem), "application/json"
+  end
+  return request.body, "application/octet-stream"
+end
+
+local function request_job(self, request, options)
+  if not request.path:find "^/" or request.path:find "[%c \127-\255#]" then
+    check.fail("path", "expected a path that begins with /, without spaces, got %s", check.show(request.path))
+  end
+  local body, content_type = body_of(self, request)
+  local headers = { accept = "application/json" }
+  headers["content-type"] = body and content_type or nil
+  for name, value in pairs(request.headers or {}) do
+    headers[name] = value
+  end
+  local route = {}
+  if request.endpoint then
+    for i, endpoint in ipairs(self.config.endpoints) do
+      route.endpoint = endpoint.name == request.endpoint and i or route.endpoint
+    end
+    if not route.endpoint then
+      check.fail("endpoint", "no endpoint is named %q", request.endpoint)
+    end
+  end
+  local first = {
+    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers), body = body,
+  }
+  local routes = { route }
+  return {
+    plan = plans.of(self, routes), routes = routes, request = request.json, first = first,
+    encode = function() return first.method, first.path, first.headers, first.body end,
+    estimate = estimate_of(self, request.json, body, options), timeout = timeout_of(self, options),
+    judge = function(reply, variant) return judge_any(self, reply, variant) end,
+  }
+end
+
+--- Makes any other request to the API, with the same care.
+---@async
+---@param request { method: string?, path: string, json: any, body: string | { file: string } | nil, headers: table?, endpoint: string? }
+---@param options surefoot.CallOptions?
+---@return surefoot.Result? reply  status, headers, body (decoded where it is JSON), raw
+---@return surefoot.Error? err
+function Client:request(request, options)
+  of(self, "request")
+  options = read("request", config.options, options, self.config)
+  if type(request) ~= "table" then
+    misuse("request", "expected a table, got " .. check.show(request))
+  end
+  request = read("request", check.fields, schema.request, request, "")
+  if type(request.body) == "table" then
+    local content, problem = files.read(request.body.file)
+    if not content then
+      return nil, errors.new { kind = "invalid_request", message = problem, sent = false, attempts = {} }
+    end
+    request.body = content
+  end
+  local job = read("request", request_job, self, request, options)
+  return call.perform(self, job, options)
+end
+
+--- Performs many chat requests at a time and waits for all of them.
+---@async
+---@param requests (string | table)[]
+---@param options { concurrency: integer?, on_progress: fun(done: integer, total: integer, outcome: table, index: integer)? }?
+---@return { result: surefoot.Result?, error: surefoot.Error? }[] outcomes in the order of the requests
+---@return surefoot.BatchSummary summary
+function Client:batch(requests, options)
+  of(self, "batch")
+  return batch.run(self, read("batch", batch.read, requests, options, self.config))
+end
+
+--- Performs many chat requests at a time; the loop gets each as it ends: index, result, err.
+---@async
+---@param requests (string | table)[]
+---@param options { concurrency: integer? }?
+---@return fun(): integer?, surefoot.Result?, surefoot.Error?
+function Client:each(requests, options)
+  of(self, "each")
+  return batch.each(self, read("each", batch.read, requests, options, self.config))
+end
+
+--- Asks every endpoint for its models, once: is it there, is the key good?
+---@async
+---@return surefoot.Report report
+function Client:verify()
+  return verify.verify(of(self, "verify"))
+end
+
+--- Opens a connection to every endpoint, so that the first call need not.
+---@async
+---@return surefoot.Report report ok where an answer came, whatever it was
+function Client:warm()
+  return verify.warm(of(self, "warm"))
+end
+
+--- What has happened so far.
+---@return surefoot.Stats
+function Client:stats()
+  return stats.report(of(self, "stats"))
+end
+
+-- A job that asks one endpoint for its models.
+---@private
+function Client:models_job(endpoint)
+  return operation_job(self, "models", { { endpoint = endpoint } }, nil, {})
+end
+
+-- Waits until no call is in flight, at most so long.
+local function drain(self, seconds)
+  local scheduler = self.host.scheduler()
+  local deadline = scheduler.engine:now() + seconds
+  while self.core:in_flight() > 0 do
+    local left = deadline - scheduler.engine:now()
+    if left <= 0 then
+      return
+    end
+    local waiter = scheduler:waiter()
+    self.drainers[waiter] = true
+    local timer = left < math.huge and scheduler.engine:timer(left)
+    if timer then
+      scheduler.parked[timer] = waiter
+    end
+    waiter:suspend()
+    self.drainers[waiter] = nil
+    if timer and scheduler.parked[timer] then
+      scheduler.parked[timer] = nil
+      scheduler.engine:cancel_timer(timer)
+    end
+  end
+end
+
+--- Ends the client. Calls in flight fail with kind "closed", as do all later ones; the keys are wiped from memory.
+---@async
+---@param options { drain: number? }? drain: let the calls in flight end first, at most so many seconds
+function Client:close(options)
+  of(self, "close")
+  options = read("close", check.fields, schema.close, options or {}, "")
+  if self.closed then
+    return
+  end
+  self.closed = true
+  if options.drain then
+    drain(self, options.drain)
+  end
+  self.core:close "closed"
+end
+
+local function collect_secrets(resolved)
+  local secrets, has_functions = {}, false
+  for _, endpoint in ipairs(resolved.endpoints) do
+    if type(endpoint.keys) == "function" then
+      has_functions = true
+    else
+      for _, key in ipairs(endpoint.keys) do
+        secrets[#secrets + 1] = key
+      end
+    end
+    for name, value in pairs(endpoint.headers) do
+      if value ~= "" and (name:find "auth" or name:find "key" or name:find "token" or name:find "secret" or name == "cookie") then
+        secrets[#secrets + 1] = value
+      end
+    end
+    secrets[#secrets + 1] = endpoint.proxy and endpoint.proxy:match "//([^/@]+)@"
+  end
+  return secrets, has_functions
+end
+
+--- Makes a client of a resolved configuration.
+---@param resolved table
+---@param host { scheduler: (fun(): surefoot.Scheduler), new_id: (fun(): string) }
+---@return surefoot.Client
+function M.new(resolved, host)
+  local secrets, has_functions = collect_secrets(resolved)
+  local codec = json.new(resolved.limits.json_depth)
+  if resolved.json then
+    codec = json.custom(resolved.json, resolved.limits.json_depth)
+  end
+  return setmetatable({
+    config = resolved, host = host, core = binding.client(core_config(resolved, "surefoot/" .. version)), codec = codec,
+    plans = {}, closed = false, drainers = {}, tallies = stats.new(), event_errors = 0,
+    secrets = secrets, scrub = errors.scrubber(secrets), key_functions = has_functions, current_keys = {},
+  }, mt)
+end
+
+return M

@@ -1,0 +1,100 @@
+--- surefoot makes calls to LLM HTTP APIs arrive: quickly, once, whole, within a deadline.
+--
+--   local surefoot = require "surefoot"
+--   local client = surefoot.new { preset = "openai", model = "gpt-4o-mini" }
+--   local result, err = client:chat "Hello"
+--
+-- Durations are seconds, sizes bytes, money US dollars. Misuse throws; what the world does comes back as nil, err.
+
+local binding = require "surefoot.binding"
+local canceller = require "surefoot.canceller"
+local client = require "surefoot.client"
+local config = require "surefoot.config"
+local ids = require "surefoot.ids"
+local json = require "surefoot.json"
+local loop = require "surefoot.loop"
+local native = require "surefoot.loop.native"
+local simulate = require "surefoot.simulate"
+
+local M = {}
+
+--- The version of surefoot.
+M._VERSION = require "surefoot.version"
+
+--- What carries the bytes: libcurl's version and its parts.
+M.libcurl = binding.libcurl
+
+--- JSON's null, to be put where a request needs one.
+M.null = json.null
+M.array = json.array
+M.object = json.object
+
+M.run = loop.run
+M.spawn = loop.spawn
+M.all = loop.all
+M.sleep = loop.sleep
+M.now = loop.now
+M.pollfd = loop.pollfd
+M.step = loop.step
+M.use = loop.use
+M.canceller = canceller.new
+
+---@class surefoot.Config
+---@field preset string?
+---@field provider string?
+---@field base_url string?
+---@field api_key string | string[] | (fun(): string) | nil
+---@field model string?
+---@field endpoints table[]?
+---@field fallbacks (string | table)[]?
+---@field timeout table?
+---@field retry table?
+---@field rate table | boolean | nil
+---@field concurrency table?
+---@field breaker table | boolean | nil
+---@field routing string | table | nil
+---@field limits table?
+---@field headers table<string, string>?
+---@field proxy string?
+---@field tls table?
+---@field dns table?
+---@field http_version "auto" | "1.1" | "2" | nil
+---@field keepalive table?
+---@field allow_plaintext boolean?
+---@field json table?
+---@field prices table<string, { input: number, output: number, cached_input: number? }>?
+
+---@class surefoot.CallOptions
+---@field deadline number?         seconds from now for the whole call
+---@field timeout table?
+---@field priority "high" | "normal" | "low" | nil
+---@field idempotency_key string?
+---@field validate (fun(result: surefoot.Result): boolean, string?)?
+---@field fallbacks (string | table)[]?
+---@field headers table<string, string>?
+---@field on_event fun(name: string, data: table)?
+---@field tags any
+---@field cancel surefoot.Canceller?
+---@field estimate integer?
+
+local host = { scheduler = native.scheduler, new_id = ids.new }
+
+--- Makes a client. Throws when the configuration is wrong, and says where.
+---@param configuration surefoot.Config
+---@return surefoot.Client
+function M.new(configuration)
+  local ok, resolved = pcall(config.resolve, configuration)
+  if not ok then
+    error("surefoot.new: " .. tostring(resolved):gsub("^surefoot%.new: ", ""), 2)
+  end
+  return client.new(resolved, host)
+end
+
+--- Makes a simulation: the real engine on a scripted network and a virtual clock. See surefoot.simulate's head.
+---@param options { seed: number?, endpoints: table<string, function> }
+---@return surefoot.Simulation
+function M.simulate(options)
+  return (simulate.new(options))
+end
+
+return M

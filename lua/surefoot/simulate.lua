@@ -1,0 +1,239 @@
+--- Simulation: the real engine and the real client on a scripted network and a virtual clock. A specification's test
+-- double, and a laboratory for policies: nothing waits, everything is repeatable.
+--
+--   local sim = surefoot.simulate { seed = 1, endpoints = {
+--     a = function(n, request, now) return { after = 0.2, text = "Hello" } end,
+--     b = function(n, request, now) return { after = 1, status = 503 } end,
+--   } }
+--   local client = sim:client {}                  -- endpoints default to the scripted ones
+--   sim:spawn(function() print(client:chat "Hi") end)
+--   sim:run()
+--
+-- A script gets the number of the request (from 1), the request and the virtual time, and returns what happens: after
+-- (seconds until the headers), status (200), headers, and a body: body (a string, or a table to be encoded), text (an
+-- answer in the provider's format) or events ({ { at =, data = } }); fault: nil, "hang", "reset" (no answer) or "cut" (half
+-- an answer); connect (seconds until connected), fail ("resolve", "connect", "tls"), reused (over a kept connection).
+-- A call outside of a task moves the clock until it has settled.
+
+local binding = require "surefoot.binding"
+local client = require "surefoot.client"
+local config = require "surefoot.config"
+local json = require "surefoot.json"
+local tasks = require "surefoot.tasks"
+
+local M = {}
+
+---@class surefoot.Script
+---@field after number?
+---@field status integer?
+---@field headers table<string, string>?
+---@field body string | table | nil
+---@field text string?
+---@field events { at: number, data: string }[]?
+---@field fault "hang" | "reset" | "cut" | nil
+---@field connect number?
+---@field fail "resolve" | "connect" | "tls" | nil
+---@field reused boolean?
+
+local KEYS = {
+  after = "number", status = "number", headers = "table", text = "string", events = "table", fault = "string", connect = "number",
+  fail = "string", reused = "boolean",
+}
+local FAULTS = { hang = true, reset = true, cut = true }
+local FAILS = { resolve = true, connect = true, tls = true }
+
+---@class surefoot.Simulation
+---@field private engine table
+---@field private scheduler surefoot.Scheduler
+---@field private scripts table<string, function>
+---@field private counts table<string, integer>
+local Simulation = {}
+local mt = { __index = Simulation, __name = "surefoot.simulation" }
+
+-- The answer of a provider that says `text`.
+local function completion(text, request)
+  local model = type(request.json) == "table" and request.json.model or nil
+  local input, output = math.ceil(#(request.body or "") / 4), math.ceil(#text / 4)
+  return {
+    id = "sim", object = "chat.completion", model = model,
+    choices = { { index = 0, finish_reason = "stop", message = { role = "assistant", content = text } } },
+    usage = { prompt_tokens = input, completion_tokens = output, total_tokens = input + output },
+  }
+end
+
+local function check_script(script, name)
+  local function complain(message, ...)
+    error(("surefoot.simulate: the script of %q returned "):format(name) .. message:format(...), 0)
+  end
+  if type(script) ~= "table" then
+    complain("a %s instead of a table", type(script))
+  end
+  for key, value in pairs(script) do
+    if key ~= "body" and (not KEYS[key] or type(value) ~= KEYS[key]) then
+      complain(KEYS[key] and "%s = a %s" or "the unknown key %s", tostring(key), type(value))
+    end
+  end
+  if script.fault and not FAULTS[script.fault] or script.fail and not FAILS[script.fail] then
+    complain("the unknown fault %q", script.fault or script.fail)
+  elseif (script.body and 1 or 0) + (script.text and 1 or 0) + (script.events and 1 or 0) > 1 then
+    complain "more than one of body, text and events"
+  end
+  return script
+end
+
+-- The script in the words of the core: a body that is a string, headers that say what it is.
+local function spelled_out(script, request)
+  local body, headers = script.body, { ["content-type"] = "application/json" }
+  if script.text then
+    body = completion(script.text, request)
+  elseif script.events then
+    headers["content-type"] = "text/event-stream"
+  end
+  if type(body) == "table" then
+    body = assert(json.encode(body))
+  end
+  for name, value in pairs(script.headers or {}) do
+    headers[name:lower()] = value
+  end
+  return {
+    after = script.after, status = script.status, headers = headers, body = body, events = script.events, fault = script.fault,
+    connect = script.connect, fail = script.fail, reused = script.reused,
+  }
+end
+
+local request_mt = {}
+function request_mt.__index(request, key)
+  if key == "json" then
+    local value = request.body and json.decode(request.body)
+    rawset(request, "json", value)
+    return value
+  end
+end
+
+-- Gives every exchange that has begun what its script says.
+local function serve(self)
+  local engine = self.engine
+  local id, name, method, url, headers, body = engine:started()
+  while id do
+    local count = self.counts[name] + 1
+    self.counts[name] = count
+    local request = setmetatable({
+      endpoint = name, method = method, url = url, path = url:match "^%a+://[^/]*(.*)$", headers = binding.headers(headers),
+      body = body,
+    }, request_mt)
+    local script = check_script(self.scripts[name](count, request, engine:now()), name)
+    engine:script(id, spelled_out(script, request))
+    id, name, method, url, headers, body = engine:started()
+  end
+end
+
+-- Lets virtual time pass: until there is news, at most so long.
+local function pass(self, seconds)
+  serve(self)
+  if self.engine:step() > 0 then
+    return
+  end
+  local moved = self.engine:advance(seconds or math.huge)
+  serve(self)
+  if not moved and not seconds then
+    error("surefoot.simulate: time stands still: nothing is due, and somebody waits", 0)
+  end
+end
+
+--- Makes a simulation.
+---@param options { seed: number?, endpoints: table<string, fun(n: integer, request: table, now: number): surefoot.Script> }
+---@return surefoot.Simulation
+function M.new(options)
+  if type(options) ~= "table" or type(options.endpoints) ~= "table" then
+    error("surefoot.simulate: expected { seed =, endpoints = { [name] = function } }", 3)
+  end
+  for key in pairs(options) do
+    if key ~= "seed" and key ~= "endpoints" then
+      error(("surefoot.simulate: unknown key %q; known are seed and endpoints"):format(tostring(key)), 3)
+    end
+  end
+  local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {}, ids = 0 }, mt)
+  for name, script in pairs(options.endpoints) do
+    if type(name) ~= "string" or type(script) ~= "function" then
+      error("surefoot.simulate: endpoints: expected names with functions", 3)
+    end
+    self.scripts[name], self.counts[name] = script, 0
+    self.names[#self.names + 1] = name
+  end
+  table.sort(self.names)
+  self.scheduler = tasks.scheduler(self.engine, function(_, seconds)
+    pass(self, seconds)
+  end)
+  self.host = {
+    scheduler = function() return self.scheduler end,
+    new_id = function()
+      self.ids = self.ids + 1
+      return ("00000000-0000-4000-8000-%012x"):format(self.ids)
+    end,
+  }
+  return self
+end
+
+-- The endpoints of a client, by name: what is not said about them does not matter here.
+local function endpoints_of(self, given)
+  local list = {}
+  for i, endpoint in ipairs(given or self.names) do
+    local copy = { url = "https://simulated.invalid/v1" }
+    for key, value in pairs(type(endpoint) == "table" and endpoint or { name = endpoint }) do
+      copy[key] = value
+    end
+    if not self.scripts[copy.name] then
+      error(("endpoints[%d].name: no script for %q; known are %s"):format(i, tostring(copy.name), table.concat(self.names, ", ")), 0)
+    end
+    list[i] = copy
+  end
+  return list
+end
+
+--- Makes a client in the simulation. Its configuration is that of surefoot.new; endpoints are named like the scripts.
+---@param given surefoot.Config?
+---@return surefoot.Client
+function Simulation:client(given)
+  local ok, resolved = pcall(function()
+    local copy = { model = "simulated" }
+    for key, value in pairs(given or {}) do
+      copy[key] = value
+    end
+    copy.endpoints = endpoints_of(self, copy.endpoints)
+    return config.resolve(copy, function() return "simulated-key" end)
+  end)
+  if not ok then
+    error("simulation:client: " .. tostring(resolved), 2)
+  end
+  return client.new(resolved, self.host)
+end
+
+--- Makes a task that begins when the simulation runs.
+---@param f function
+---@return surefoot.Task
+function Simulation:spawn(f, ...)
+  if type(f) ~= "function" then
+    error("simulation:spawn: expected a function, got a " .. type(f), 2)
+  end
+  return self.scheduler:spawn(f, ...)
+end
+
+--- Runs the tasks: for so many virtual seconds, or until all of them have ended. Rethrows the error of a task that nobody
+--- waited for.
+---@param seconds number?
+function Simulation:run(seconds)
+  local scheduler = self.scheduler
+  if scheduler.running or tasks.current() then
+    error("simulation:run: called inside a task", 2)
+  end
+  scheduler:drive(function() return not seconds and scheduler.alive == 0 end, seconds)
+  scheduler:raise_failures()
+end
+
+--- The virtual clock, in seconds from 0.
+---@return number
+function Simulation:now()
+  return self.engine:now()
+end
+
+return M
