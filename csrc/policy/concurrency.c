@@ -52,8 +52,8 @@ bool sf_concurrency_acquire(sf_concurrency *limiter, const sf_concurrency_config
 static bool sf_claim(_Atomic int64_t *changed_at, int64_t began, int64_t now)
 {
   int64_t last = atomic_load_explicit(changed_at, memory_order_relaxed);
-  return began >= last && atomic_compare_exchange_strong_explicit(changed_at, &last, now + 1, memory_order_relaxed,
-                                                                  memory_order_relaxed);
+  return began >= last &&
+         atomic_compare_exchange_strong_explicit(changed_at, &last, now, memory_order_relaxed, memory_order_relaxed);
 }
 
 static void sf_adapt(sf_concurrency *limiter, const sf_concurrency_config *config, int64_t now, sf_slot_effect effect,

@@ -18,8 +18,8 @@ typedef struct sf_concurrency {
   _Atomic uint32_t limit; /* 0 = not yet started: the configured one */
   _Atomic uint32_t in_flight;
   _Atomic uint32_t peak;
-  _Atomic int64_t lowered_at; /* time of the last decrease + 1 ns; 0 = never */
-  _Atomic int64_t raised_at;  /* time of the last increase + 1 ns; 0 = never */
+  _Atomic int64_t lowered_at; /* time of the last decrease */
+  _Atomic int64_t raised_at;  /* time of the last increase */
 } sf_concurrency;
 
 SF_BEGIN_DECLS

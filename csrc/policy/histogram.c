@@ -50,6 +50,7 @@ int64_t sf_histogram_quantile(const sf_histogram *histogram, double q)
   if (count == 0) return 0;
   int64_t max = sf_histogram_max(histogram);
   double rank = ceil(q * (double)count);
+  if (rank >= (double)count) return max;
   uint64_t seen = 0;
   for (uint32_t i = 0; i < SF_HISTOGRAM_BUCKETS; i++) {
     seen += atomic_load_explicit(&histogram->bucket[i], memory_order_relaxed);
