@@ -206,7 +206,7 @@ local function submit(client, scheduler, job, options, request_id)
   return client.core:submit(scheduler.engine, job.plan.id, {
     deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total,
     priority = M.PRIORITIES[options.priority or "normal"], headers = table.concat(headers), estimate = job.estimate,
-    events = options.on_event ~= nil, timeout = job.timeout, variant = 1, method = first.method, path = first.path,
+    events = options.on_event ~= nil, max_attempts = options.max_attempts, timeout = job.timeout, variant = 1, method = first.method, path = first.path,
     variant_headers = first.headers, body = first.body,
   })
 end
