@@ -31,6 +31,8 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fram
 
 SOURCES := $(sort $(wildcard csrc/*/*.c))
 PURE := $(sort $(wildcard csrc/policy/*.c csrc/wire/*.c))
+FLOORS := $(filter-out csrc/binding/%,$(SOURCES))
+TESTS := $(sort $(wildcard spec/*/*_test.c))
 FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
@@ -50,13 +52,18 @@ build/$(1)/obj/%.o: csrc/%.c build/$(1)/commands
 	@mkdir -p $$(@D)
 	$$(call say,CC)$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) -MMD -MP -c -o $$@ $$<
 
+# Tests in C run on all floors below the binding; headers that they share hold more than each one uses.
+build/$(1)/test/%: spec/%.c $(FLOORS:csrc/%.c=build/$(1)/obj/%.o) build/$(1)/commands
+	@mkdir -p $$(@D)
+	$$(call say,LINK)$$(CC) $$(COMPILE) -Wno-unused-function $$(CFLAGS) $(3) $$(LDFLAGS) -MMD -MP -o $$@ $$(filter %.c %.o,$$^) $$(LIBRARIES)
+
 # Changes when a command or the list of sources does; everything of the variant is then made anew.
 build/$(1)/commands: FORCE
 	@mkdir -p $$(@D)
 	@echo '$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) $$(LINK) $$(LDFLAGS) $$(LIBRARIES) $$(SOURCES)' > $$@.new
 	@cmp -s $$@ $$@.new && rm $$@.new || mv $$@.new $$@
 
--include $(SOURCES:csrc/%.c=build/$(1)/obj/%.d)
+-include $(SOURCES:csrc/%.c=build/$(1)/obj/%.d) $(TESTS:spec/%.c=build/$(1)/test/%.d)
 endef
 
 $(eval $(call variant,lua5.4,$(LUA54),))
@@ -98,10 +105,10 @@ test-hard: ## the long runs: fuzzers, failing allocator, greedy collector, valgr
 run-demo: all
 	@lua5.4 -l spec.helper examples/demo.lua
 
-run-test: all
+run-test: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 	@$(SUITE) $(VARIANTS) -- $(SPEC) $(ARGS)
 
-run-asan: build/asan/lua5.4
+run-asan: build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 
 run-bench: all
@@ -127,7 +134,7 @@ run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
 	    build/fuzz/$${fuzzer}_corpus $$(ls -d spec/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
-run-test-hard: all build/asan/lua5.4 run-fuzz
+run-test-hard: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%) run-fuzz
 	@for script in $(wildcard spec/hard/*.sh); do echo "== $$script"; bash $$script || exit 1; done
 	@echo "== long specs, sanitizers and failing allocations"
 	@$(if $(wildcard spec/hard/*_spec.lua),$(SUITE) $(CURDIR)/build/asan/lua5.4 -- spec/hard,:)
