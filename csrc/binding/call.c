@@ -7,7 +7,11 @@
 #include "objects.h"
 #include "policy.h"
 
-enum { ANCHOR_CLIENT = 1, ANCHOR_ENGINE, ANCHOR_BODIES }; /* of a call's uservalue; body of variant i (0-based) at BODIES + i */
+enum {
+  ANCHOR_CLIENT = 1,
+  ANCHOR_ENGINE,
+  ANCHOR_BODIES
+}; /* of a call's uservalue; body of variant i (0-based) at BODIES + i */
 
 static sf_lua_call *check_object(lua_State *L)
 {
@@ -50,8 +54,10 @@ static bool read_timeouts(lua_State *L, sf_timeouts *timeout)
     size_t offset;
     int64_t otherwise;
   } phases[] = {
-    { "connect", offsetof(sf_timeouts, connect), SF_NEVER }, { "first_byte", offsetof(sf_timeouts, first_byte), 0 },
-    { "first_token", offsetof(sf_timeouts, first_token), SF_NEVER }, { "idle", offsetof(sf_timeouts, idle), SF_NEVER },
+    { "connect", offsetof(sf_timeouts, connect), SF_NEVER },
+    { "first_byte", offsetof(sf_timeouts, first_byte), 0 },
+    { "first_token", offsetof(sf_timeouts, first_token), SF_NEVER },
+    { "idle", offsetof(sf_timeouts, idle), SF_NEVER },
     { "attempt", offsetof(sf_timeouts, attempt), SF_NEVER },
   };
   lua_getfield(L, 4, "timeout");
@@ -80,7 +86,8 @@ static void encode_first(lua_State *L, int object, sf_call *call)
   if (variant < 1 || variant > call->plan->variant_count) return;
   size_t length, headers_length, body_length;
   const char *method = string_field(L, "method", &length), *path = string_field(L, "path", &length);
-  const char *headers = string_field(L, "variant_headers", &headers_length), *body = string_field(L, "body", &body_length);
+  const char *headers = string_field(L, "variant_headers", &headers_length),
+             *body = string_field(L, "body", &body_length);
   if (method == NULL || path == NULL) luaL_error(L, "method and path expected");
   lua_getfield(L, 4, "body");
   anchor_body(L, object, (uint32_t)variant - 1);
@@ -113,7 +120,8 @@ int sf_lua_submit(lua_State *L)
   sf_timeouts timeout;
   lua_getfield(L, 4, "deadline");
   sf_call_options options = {
-    .plan = client->plans[plan - 1], .deadline_ns = sf_check_seconds(L, lua_gettop(L), SF_NEVER),
+    .plan = client->plans[plan - 1],
+    .deadline_ns = sf_check_seconds(L, lua_gettop(L), SF_NEVER),
     .estimate = number_option(L, "estimate", 0),
   };
   lua_pop(L, 1);
@@ -219,10 +227,14 @@ static int call_answer(lua_State *L)
   int cls = sf_class_by_name(luaL_optstring(L, 3, "none"));
   luaL_argcheck(L, cls >= 0, 3, "a verdict class expected");
   sf_answer answer = {
-    .cls = (sf_class)cls, .kind = (sf_kind)check_kind(L, 4, "ok"), .wait_ns = sf_check_seconds(L, 6, -1),
-    .tokens = luaL_optnumber(L, 7, -1), .message = luaL_optstring(L, 8, NULL),
+    .cls = (sf_class)cls,
+    .kind = (sf_kind)check_kind(L, 4, "ok"),
+    .wait_ns = sf_check_seconds(L, 6, -1),
+    .tokens = luaL_optnumber(L, 7, -1),
+    .message = luaL_optstring(L, 8, NULL),
   };
-  if (answer.cls > SF_CLASS_ACCEPT && answer.kind == SF_KIND_OK) return luaL_argerror(L, 4, "a failure needs an error kind");
+  if (answer.cls > SF_CLASS_ACCEPT && answer.kind == SF_KIND_OK)
+    return luaL_argerror(L, 4, "a failure needs an error kind");
   if (attempt > 0) sf_call_answer(call, (uint32_t)attempt, &answer);
   return 0;
 }
@@ -294,7 +306,8 @@ static int call_info(lua_State *L)
   bool settled = call->state == SF_CALL_SETTLED;
   const sf_trail *deciding = settled && call->deciding > 0 ? &call->trail[call->deciding - 1] : NULL;
   lua_createtable(L, 0, 12);
-  sf_set_number(L, "latency", (double)((settled ? call->settled_ns : sf_engine_now(call->engine)) - call->submitted_ns) / 1e9);
+  sf_set_number(L, "latency",
+                (double)((settled ? call->settled_ns : sf_engine_now(call->engine)) - call->submitted_ns) / 1e9);
   sf_set_number(L, "waited", waited_seconds(call));
   if (call->first_token_ns >= 0) sf_set_number(L, "time_to_first_token", (double)call->first_token_ns / 1e9);
   sf_set_count(L, "attempts", call->attempt_count);
@@ -336,7 +349,8 @@ static int call_events(lua_State *L)
     }
     sf_set_string(L, "kind", sf_kind_name(event->kind));
     sf_set_number(L, "wait", (double)event->wait_ns / 1e9);
-    if (event->name == SF_EVENT_BREAKER_CHANGED) sf_set_string(L, "breaker", sf_breaker_state_name((sf_breaker_state)event->value));
+    if (event->name == SF_EVENT_BREAKER_CHANGED)
+      sf_set_string(L, "breaker", sf_breaker_state_name((sf_breaker_state)event->value));
     if (event->name == SF_EVENT_RATE_CHANGED) sf_set_number(L, "rate", event->value);
     lua_rawseti(L, -2, 2);
     lua_rawseti(L, -2, (int)i + 1);
@@ -360,9 +374,10 @@ static int call_gc(lua_State *L)
 void sf_open_call(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "id", call_id },         { "next", call_next },     { "encode", call_encode }, { "skip", call_skip },
-    { "answer", call_answer }, { "cancel", call_cancel }, { "trail", call_trail },   { "info", call_info },
-    { "events", call_events }, { NULL, NULL },
+    { "id", call_id },       { "next", call_next },     { "encode", call_encode },
+    { "skip", call_skip },   { "answer", call_answer }, { "cancel", call_cancel },
+    { "trail", call_trail }, { "info", call_info },     { "events", call_events },
+    { NULL, NULL },
   };
   sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
 }

@@ -317,7 +317,8 @@ static int core_client(lua_State *L)
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_getfield(L, 1, "endpoints");
-  luaL_argcheck(L, lua_istable(L, -1) && lua_rawlen(L, -1) > 0 && lua_rawlen(L, -1) <= SF_MAX_TARGETS, 1, "1 to 256 endpoints expected");
+  luaL_argcheck(L, lua_istable(L, -1) && lua_rawlen(L, -1) > 0 && lua_rawlen(L, -1) <= SF_MAX_TARGETS, 1,
+                "1 to 256 endpoints expected");
   uint32_t count = (uint32_t)lua_rawlen(L, -1), queue = 1000;
   sf_lua_client *object = lua_newuserdata(L, sizeof *object);
   object->client = NULL;
@@ -352,7 +353,8 @@ static int client_gc(lua_State *L)
 static uint32_t index_field(lua_State *L, const char *name, double limit)
 {
   double value = number_field(L, name, 0);
-  if (!(value >= 1 && value <= limit && value == floor(value))) luaL_error(L, "target.%s: a number from 1 on expected", name);
+  if (!(value >= 1 && value <= limit && value == floor(value)))
+    luaL_error(L, "target.%s: a number from 1 on expected", name);
   return (uint32_t)value - 1;
 }
 
@@ -390,7 +392,8 @@ static int client_set_key(lua_State *L)
   const char *header = luaL_checklstring(L, 4, &length);
   luaL_argcheck(L, endpoint >= 1 && endpoint <= (lua_Integer)client->endpoint_count, 2, "no such endpoint");
   luaL_argcheck(L, key >= 1 && key <= (lua_Integer)client->endpoints[endpoint - 1].key_count, 3, "no such key");
-  luaL_argcheck(L, memchr(header, '\n', length) == NULL && memchr(header, '\r', length) == NULL, 4, "a key may not hold a line break");
+  luaL_argcheck(L, memchr(header, '\n', length) == NULL && memchr(header, '\r', length) == NULL, 4,
+                "a key may not hold a line break");
   if (client->closed) return 0;
   out_of_memory_if(L, !sf_client_set_key(client, (uint32_t)endpoint - 1, (uint32_t)key - 1, header, length));
   return 0;
@@ -417,8 +420,13 @@ static int client_close(lua_State *L)
 void sf_open_client(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "plan", client_plan },   { "set_key", client_set_key }, { "submit", sf_lua_submit },        { "stats", sf_lua_stats },
-    { "close", client_close }, { "in_flight", client_in_flight }, { NULL, NULL },
+    { "plan", client_plan },
+    { "set_key", client_set_key },
+    { "submit", sf_lua_submit },
+    { "stats", sf_lua_stats },
+    { "close", client_close },
+    { "in_flight", client_in_flight },
+    { NULL, NULL },
   };
   sf_new_class(L, SF_CLIENT_TYPE, methods, client_gc);
   lua_pushcfunction(L, core_client);

@@ -150,15 +150,26 @@ static int engine_pending(lua_State *L)
 void sf_open_engine(lua_State *L)
 {
   static const luaL_Reg functions[] = {
-    { "engine", core_engine }, { "simulation", core_simulation }, { "now", core_now }, { NULL, NULL },
+    { "engine", core_engine },
+    { "simulation", core_simulation },
+    { "now", core_now },
+    { NULL, NULL },
   };
   static const luaL_Reg methods[] = {
-    { "fd", engine_fd },         { "step", engine_step },   { "wait", engine_wait },
-    { "ready", engine_ready },   { "now", engine_now },     { "timer", engine_timer },
-    { "cancel_timer", engine_cancel_timer },                { "in_flight", engine_in_flight },
-    { "pending", engine_pending },                          { "close", engine_close },
-    { "advance", engine_advance },                          { "started", sf_lua_started },
-    { "script", sf_lua_script }, { NULL, NULL },
+    { "fd", engine_fd },
+    { "step", engine_step },
+    { "wait", engine_wait },
+    { "ready", engine_ready },
+    { "now", engine_now },
+    { "timer", engine_timer },
+    { "cancel_timer", engine_cancel_timer },
+    { "in_flight", engine_in_flight },
+    { "pending", engine_pending },
+    { "close", engine_close },
+    { "advance", engine_advance },
+    { "started", sf_lua_started },
+    { "script", sf_lua_script },
+    { NULL, NULL },
   };
   sf_new_class(L, SF_ENGINE_TYPE, methods, engine_gc);
   luaL_setfuncs(L, functions, 0);

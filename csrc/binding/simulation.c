@@ -50,7 +50,7 @@ static sf_fault read_fault(lua_State *L)
     const char *field, *name;
     sf_fault fault;
   } faults[] = {
-    { "fault", "hang", SF_FAULT_HANG },     { "fault", "reset", SF_FAULT_RESET },     { "fault", "cut", SF_FAULT_CUT },
+    { "fault", "hang", SF_FAULT_HANG },      { "fault", "reset", SF_FAULT_RESET },    { "fault", "cut", SF_FAULT_CUT },
     { "fail", "resolve", SF_FAULT_RESOLVE }, { "fail", "connect", SF_FAULT_CONNECT }, { "fail", "tls", SF_FAULT_TLS },
   };
   sf_fault found = SF_FAULT_NONE;

@@ -51,7 +51,8 @@ static void push_endpoint(lua_State *L, const sf_client *client, const sf_endpoi
   sf_set_string(L, "name", endpoint->line.name);
   int64_t ewma = sf_ewma_value(&endpoint->latency, now, client->config.routing.decay_ns);
   if (ewma >= 0) sf_set_number(L, "ewma", (double)ewma / 1e9);
-  if (endpoint->has_concurrency) sf_set_count(L, "limit", sf_concurrency_limit(&endpoint->slots, &endpoint->concurrency_config));
+  if (endpoint->has_concurrency)
+    sf_set_count(L, "limit", sf_concurrency_limit(&endpoint->slots, &endpoint->concurrency_config));
   if (!endpoint->has_breaker) return;
   sf_breaker_state state = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, &left);
   sf_set_string(L, "breaker", sf_breaker_state_name(state));

@@ -18,7 +18,9 @@ typedef struct sf_stage {
 static bool endpoint_failed(const sf_call *call, uint32_t endpoint)
 {
   for (uint32_t i = 0; i < call->plan->target_count; i++)
-    if (call->plan->targets[i].endpoint == endpoint && (sf_target_set_has(&call->tried, i) || (int32_t)i == call->last_target)) return true;
+    if (call->plan->targets[i].endpoint == endpoint &&
+        (sf_target_set_has(&call->tried, i) || (int32_t)i == call->last_target))
+      return true;
   return false;
 }
 
@@ -63,7 +65,8 @@ static int64_t free_at(const sf_call *call, uint32_t target, int64_t now)
   sf_lane *lane;
   int64_t lane_free;
   if (choose_key(call, target, now, &lane, &lane_free) < 0) return SF_NEVER;
-  int64_t retry_in = endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now) : 0;
+  int64_t retry_in = endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now)
+                                           : 0;
   return sf_time_max(lane_free, sf_time_add(now, retry_in));
 }
 
@@ -96,7 +99,8 @@ static double token_cost(const sf_call *call, const sf_rate_config *rate)
   return call->estimate < rate->tokens.burst ? call->estimate : rate->tokens.burst;
 }
 
-static size_t list_tolls(const sf_call *call, const sf_rate_config *rate, sf_gcra *requests, sf_gcra *tokens, sf_toll *tolls)
+static size_t list_tolls(const sf_call *call, const sf_rate_config *rate, sf_gcra *requests, sf_gcra *tokens,
+                         sf_toll *tolls)
 {
   size_t count = 0;
   if (rate->has_requests) tolls[count++] = (sf_toll){ requests, &rate->requests, 1 };
@@ -130,7 +134,8 @@ typedef struct sf_refusal {
 static bool take_slots(sf_client *client, sf_endpoint *endpoint)
 {
   if (!sf_concurrency_acquire(&client->slots, &client->config.concurrency)) return false;
-  if (!endpoint->has_concurrency || sf_concurrency_acquire(&endpoint->slots, &endpoint->concurrency_config)) return true;
+  if (!endpoint->has_concurrency || sf_concurrency_acquire(&endpoint->slots, &endpoint->concurrency_config))
+    return true;
   sf_concurrency_release(&client->slots, &client->config.concurrency, 0, SF_SLOT_IGNORED, 0);
   return false;
 }
@@ -138,10 +143,12 @@ static bool take_slots(sf_client *client, sf_endpoint *endpoint)
 static void return_slots(sf_client *client, sf_endpoint *endpoint, int64_t now, sf_slot_effect effect, int64_t elapsed)
 {
   sf_concurrency_release(&client->slots, &client->config.concurrency, now, effect, elapsed);
-  if (endpoint->has_concurrency) sf_concurrency_release(&endpoint->slots, &endpoint->concurrency_config, now, effect, elapsed);
+  if (endpoint->has_concurrency)
+    sf_concurrency_release(&endpoint->slots, &endpoint->concurrency_config, now, effect, elapsed);
 }
 
-static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64_t now, sf_toll *tolls, size_t *toll_count, int64_t *wait)
+static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64_t now, sf_toll *tolls,
+                      size_t *toll_count, int64_t *wait)
 {
   sf_client *client = call->client;
   sf_adaptive_config adaptive = sf_adaptive_config_default();
@@ -168,7 +175,8 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
   int64_t lane_free, wait = SF_NEVER;
   *refusal = (sf_refusal){ .wait_ns = SF_NEVER };
   int key = choose_key(call, target_index, now, &grant.lane, &lane_free);
-  *out_of_memory = key < 0; /* a target without a key left is excluded before it comes here: only a lane can be missing */
+  *out_of_memory = key <
+                   0; /* a target without a key left is excluded before it comes here: only a lane can be missing */
   if (key < 0 || lane_free > now) {
     *refusal = (sf_refusal){ .wait_ns = lane_free - now, .away = true };
     return false;
@@ -185,7 +193,8 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
     refusal->wait_ns = wait;
     return false;
   }
-  bool allowed = !endpoint->has_breaker || sf_breaker_allow(&endpoint->breaker, &endpoint->breaker_config, now, &grant.permit, &wait);
+  bool allowed = !endpoint->has_breaker ||
+                 sf_breaker_allow(&endpoint->breaker, &endpoint->breaker_config, now, &grant.permit, &wait);
   grant.tokens = call->estimate;
   *out_of_memory = allowed && !sf_attempt_start(call, &grant);
   if (allowed && !*out_of_memory) {
@@ -231,11 +240,15 @@ static void build_stage(const sf_call *call, uint32_t route, bool fresh_lines, s
   for (uint32_t i = 0; i < call->plan->target_count; i++) {
     const sf_target *target = &call->plan->targets[i];
     const sf_endpoint *endpoint = &call->client->endpoints[target->endpoint];
-    if (target->route != route || !is_open_to(call, i) || (fresh_lines && endpoint_failed(call, target->endpoint))) continue;
+    if (target->route != route || !is_open_to(call, i) || (fresh_lines && endpoint_failed(call, target->endpoint)))
+      continue;
     stage->targets[stage->count] = i;
     stage->candidates[stage->count++] = (sf_candidate){
-      .priority = endpoint->priority, .weight = endpoint->weight, .in_flight = endpoint->numbers.in_flight,
-      .ewma = &endpoint->latency, .started_at = endpoint->started_at,
+      .priority = endpoint->priority,
+      .weight = endpoint->weight,
+      .in_flight = endpoint->numbers.in_flight,
+      .ewma = &endpoint->latency,
+      .started_at = endpoint->started_at,
     };
   }
 }
@@ -245,7 +258,8 @@ static sf_admission try_stage(sf_call *call, sf_stage *stage, int64_t now, sf_bl
 {
   sf_client *client = call->client;
   for (size_t left = stage->count; left > 0; left--) {
-    int pick = sf_balancer_pick(stage->candidates, stage->count, &client->config.routing, now, &call->engine->random, &client->turn);
+    int pick = sf_balancer_pick(stage->candidates, stage->count, &client->config.routing, now, &call->engine->random,
+                                &client->turn);
     if (pick < 0) break;
     uint32_t target = stage->targets[pick];
     const sf_variant *variant = &call->variants[call->plan->targets[target].variant];

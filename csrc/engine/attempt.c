@@ -216,8 +216,13 @@ static void open_trail(sf_attempt *attempt)
   sf_call *call = attempt->call;
   const sf_target *target = &call->plan->targets[attempt->target];
   call->trail[attempt->number - 1] = (sf_trail){
-    .endpoint = target->endpoint, .key = attempt->key, .route = target->route, .model = target->model,
-    .started_ns = attempt->started_ns, .waited_ns = attempt->started_ns - call->idle_since_ns, .first_byte_ns = -1,
+    .endpoint = target->endpoint,
+    .key = attempt->key,
+    .route = target->route,
+    .model = target->model,
+    .started_ns = attempt->started_ns,
+    .waited_ns = attempt->started_ns - call->idle_since_ns,
+    .first_byte_ns = -1,
   };
 }
 
@@ -235,8 +240,8 @@ static void count_start(sf_attempt *attempt)
     const sf_trail *before = &call->trail[attempt->number - 2];
     call->client->numbers.retries++;
     endpoint->numbers.retries++;
-    sf_call_event(call, before->endpoint == index ? SF_EVENT_RETRIED : SF_EVENT_FAILED_OVER, attempt->number, index, before->kind,
-                  trail_of(attempt)->waited_ns, 0);
+    sf_call_event(call, before->endpoint == index ? SF_EVENT_RETRIED : SF_EVENT_FAILED_OVER, attempt->number, index,
+                  before->kind, trail_of(attempt)->waited_ns, 0);
   }
   sf_call_event(call, SF_EVENT_ATTEMPT_STARTED, attempt->number, index, SF_KIND_OK, trail_of(attempt)->waited_ns, 0);
 }
@@ -291,7 +296,8 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant)
 /* A kept connection that died before the first response byte says nothing about the line: once, at once, free of charge. */
 static bool restart_stale(sf_attempt *attempt)
 {
-  if (attempt->result != SF_RESULT_LOST || !attempt->reused || attempt->any_response || attempt->restarted) return false;
+  if (attempt->result != SF_RESULT_LOST || !attempt->reused || attempt->any_response || attempt->restarted)
+    return false;
   int64_t now = sf_engine_now(attempt->call->engine);
   attempt->restarted = true;
   attempt->ended = attempt->connected = false;
@@ -338,7 +344,9 @@ static void fail_by_timer(sf_attempt *attempt)
   numbers->timeouts++;
   attempt->call->client->numbers.timeouts++;
   snprintf(attempt->message, sizeof attempt->message, "no %s in time", connecting ? "connection" : "answer");
-  fail(attempt, (sf_failure){ .cls = SF_CLASS_TRANSIENT, .kind = SF_KIND_TIMEOUT, .phase = attempt->phase,
+  fail(attempt, (sf_failure){ .cls = SF_CLASS_TRANSIENT,
+                              .kind = SF_KIND_TIMEOUT,
+                              .phase = attempt->phase,
                               .outcome = connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT });
 }
 
@@ -365,8 +373,10 @@ void sf_attempt_judge(sf_attempt *attempt)
     sf_waiter_wake(call->engine, &call->waiter);
     return;
   }
-  fail(attempt, (sf_failure){ .cls = transport_verdicts[attempt->result].cls, .kind = transport_verdicts[attempt->result].kind,
-                              .phase = attempt->phase, .outcome = transport_verdicts[attempt->result].outcome });
+  fail(attempt, (sf_failure){ .cls = transport_verdicts[attempt->result].cls,
+                              .kind = transport_verdicts[attempt->result].kind,
+                              .phase = attempt->phase,
+                              .outcome = transport_verdicts[attempt->result].outcome });
 }
 
 /* The latency sample that the routing learns from. */
@@ -375,7 +385,9 @@ static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t n
   const sf_routing_config *routing = &attempt->call->client->config.routing;
   int64_t elapsed = now - attempt->started_ns, sample;
   switch (effect) {
-  case SF_EWMA_FIRST_TOKEN: sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed; break;
+  case SF_EWMA_FIRST_TOKEN:
+    sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed;
+    break;
   case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
   case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
   case SF_EWMA_ELAPSED: sample = elapsed; break;
@@ -393,12 +405,13 @@ static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_
   if (!endpoint->has_breaker) return;
   int64_t first_token = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : -1;
   sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
-  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random), &attempt->permit, effect,
-                    first_token);
+  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
+                    &attempt->permit, effect, first_token);
   sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
   if (before == after) return;
   if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
-  sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0, (double)after);
+  sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0,
+                (double)after);
   sf_client_touch(call->client);
 }
 
@@ -407,7 +420,8 @@ static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
   sf_call *call = attempt->call;
   int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
   bool throttled = outcome == SF_OUTCOME_THROTTLED || outcome == SF_OUTCOME_OVERLOADED;
-  if (throttled && hint > 0) attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
+  if (throttled && hint > 0)
+    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
   if (!endpoint_of(attempt)->rate_config.adaptive) return;
   sf_adaptive_config config = sf_adaptive_config_default();
   double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
@@ -447,7 +461,7 @@ static void unlink_live(sf_attempt *attempt)
 }
 
 static const bool tokens_unused[SF_OUTCOME_COUNT] = {
-  [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true, [SF_OUTCOME_THROTTLED] = true,
+  [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true,    [SF_OUTCOME_THROTTLED] = true,
   [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true,
 };
 
@@ -462,7 +476,8 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   report_rate(attempt, outcome, now);
   if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
   close_trail(attempt, kind, now);
-  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte) call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
+  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte)
+    call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
   call->idle_since_ns = now;
   unlink_live(attempt);
   attempt_free(attempt);
@@ -482,7 +497,8 @@ void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind)
 {
   sf_engine *engine = attempt->call->engine;
   sf_timers_clear(&engine->timers, &attempt->timer);
-  if (!attempt->ended && engine->transport != NULL) engine->transport->ops->cancel(engine->transport, &attempt->exchange);
+  if (!attempt->ended && engine->transport != NULL)
+    engine->transport->ops->cancel(engine->transport, &attempt->exchange);
   if (attempt->ended && !attempt->asking) unlink_ended(engine, attempt);
   sf_attempt_report(attempt, outcome, kind, -1);
 }

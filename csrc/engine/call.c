@@ -8,8 +8,9 @@ static void deadline_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
   sf_call *call = (sf_call *)((char *)timer - offsetof(sf_call, deadline_timer));
-  sf_call_settle(call, false, SF_KIND_DEADLINE, 0, call->live != NULL ? "the deadline passed while an answer was awaited"
-                                                                      : "the deadline passed while waiting");
+  sf_call_settle(call, false, SF_KIND_DEADLINE, 0,
+                 call->live != NULL ? "the deadline passed while an answer was awaited"
+                                    : "the deadline passed while waiting");
 }
 
 /* The backoff is over. */
@@ -48,7 +49,8 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   sf_call *call = sf_alloc_zero(sizeof *call);
   if (call == NULL) return NULL;
   call->variants = sf_alloc_zero(options->plan->variant_count * sizeof *call->variants);
-  bool whole = call->variants != NULL && copy_lines(options->headers, options->headers_length, &call->header_text, &call->header_count) &&
+  bool whole = call->variants != NULL &&
+               copy_lines(options->headers, options->headers_length, &call->header_text, &call->header_count) &&
                sf_timers_reserve(&engine->timers, 2);
   if (!whole) {
     sf_free(call->variants);
@@ -184,8 +186,13 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
     sf_call_settle(call, true, SF_KIND_OK, number, NULL);
   } else {
     sf_failure failure = {
-      .cls = verdict.cls, .kind = verdict.kind, .outcome = verdict.outcome, .attempt = number, .target = attempt->target,
-      .key = attempt->key, .hint_ns = attempt->hint.after_ns > 0 ? attempt->hint.after_ns : answer->wait_ns,
+      .cls = verdict.cls,
+      .kind = verdict.kind,
+      .outcome = verdict.outcome,
+      .attempt = number,
+      .target = attempt->target,
+      .key = attempt->key,
+      .hint_ns = attempt->hint.after_ns > 0 ? attempt->hint.after_ns : answer->wait_ns,
       .message = answer->message,
     };
     attempt->hint.after_ns = failure.hint_ns;
@@ -279,8 +286,8 @@ void sf_call_free(sf_call *call)
   sf_free(call);
 }
 
-void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind, int64_t wait_ns,
-                   double value)
+void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind,
+                   int64_t wait_ns, double value)
 {
   if (!call->wants_events) return;
   if (call->event_count == call->event_capacity) {
@@ -291,7 +298,12 @@ void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t
     call->event_capacity = capacity;
   }
   call->events[call->event_count++] = (sf_event){
-    .name = name, .at_ns = sf_engine_now(call->engine), .attempt = attempt, .endpoint = endpoint, .kind = kind, .wait_ns = wait_ns,
+    .name = name,
+    .at_ns = sf_engine_now(call->engine),
+    .attempt = attempt,
+    .endpoint = endpoint,
+    .kind = kind,
+    .wait_ns = wait_ns,
     .value = value,
   };
 }

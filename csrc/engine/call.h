@@ -24,7 +24,7 @@ typedef struct sf_variant {
   sf_variant_state state;
   sf_kind skipped; /* why */
   char *method, *path;
-  char *header_text;  /* NUL-separated lines */
+  char *header_text; /* NUL-separated lines */
   size_t header_count, header_bytes;
   const char *body;
   size_t body_length;
@@ -46,7 +46,7 @@ typedef struct sf_trail {
   sf_kind kind;
   sf_phase phase;
   bool ended, hedge, reused, restarted;
-  int64_t waited_ns;     /* from submit, or from the end of the attempt before, to the start */
+  int64_t waited_ns; /* from submit, or from the end of the attempt before, to the start */
   int64_t started_ns;
   int64_t latency_ns;    /* start to end */
   int64_t first_byte_ns; /* start to first body byte; < 0 = none came */
@@ -86,7 +86,7 @@ struct sf_attempt {
   uint32_t target, key;
   sf_lane *lane;
   sf_permit permit;
-  double tokens;     /* reserved */
+  double tokens; /* reserved */
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
   int64_t started_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int status;
@@ -96,7 +96,7 @@ struct sf_attempt {
   sf_phase phase;
   bool reused, any_response, sent;
   char message[SF_MESSAGE_BYTES];
-  char *url;         /* and behind it the key's header: wiped with the attempt */
+  char *url; /* and behind it the key's header: wiped with the attempt */
   size_t url_bytes;
   const char *header_lines[SF_MAX_HEADERS];
 };
@@ -138,7 +138,7 @@ struct sf_call {
   bool ok;
   sf_kind kind;
   sf_phase phase;
-  uint32_t deciding; /* attempt that decided, 0 = none */
+  uint32_t deciding;               /* attempt that decided, 0 = none */
   int64_t settled_ns, retry_at_ns; /* SF_NEVER = no hint */
   int64_t first_token_ns;          /* since submit; < 0 = none */
   char message[SF_MESSAGE_BYTES];
@@ -155,7 +155,7 @@ typedef struct sf_call_options {
   int priority;        /* 0 high .. 2 low */
   const char *headers; /* "name: value\n" lines sent with every variant */
   size_t headers_length;
-  double estimate; /* tokens */
+  double estimate;            /* tokens */
   const sf_timeouts *timeout; /* NULL: the lines' own */
   bool events;
 } sf_call_options;
@@ -171,8 +171,8 @@ typedef struct sf_question {
 typedef struct sf_answer {
   sf_class cls; /* SF_CLASS_NONE: the status table decides */
   sf_kind kind;
-  int64_t wait_ns; /* a hint found in the body; < 0 = none */
-  double tokens;   /* used, for the rate; < 0 = not told */
+  int64_t wait_ns;     /* a hint found in the body; < 0 = none */
+  double tokens;       /* used, for the rate; < 0 = not told */
   const char *message; /* for the trail; may be NULL */
 } sf_answer;
 
@@ -198,8 +198,8 @@ void sf_call_free(sf_call *call);
 
 /* call.c: the end of a call. `message` may be NULL. */
 void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, const char *message);
-void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind, int64_t wait_ns,
-                   double value);
+void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind,
+                   int64_t wait_ns, double value);
 
 /* attempt.c */
 /* What admission took for an attempt; it is given back by the attempt's end. */
@@ -237,9 +237,9 @@ bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);
 typedef enum { SF_ADMITTED, SF_BLOCKED, SF_NEEDS_ENCODE, SF_HOPELESS } sf_admission;
 
 typedef struct sf_blockage {
-  int64_t until_ns;  /* when to ask again; SF_NEVER = when something is released */
-  sf_kind kind;      /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
-  bool client_wide;  /* what is missing belongs to the whole client: nobody behind gets it either */
+  int64_t until_ns; /* when to ask again; SF_NEVER = when something is released */
+  sf_kind kind;     /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
+  bool client_wide; /* what is missing belongs to the whole client: nobody behind gets it either */
   const char *message;
 } sf_blockage;
 

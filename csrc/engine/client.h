@@ -56,7 +56,7 @@ typedef struct sf_lane {
 
 typedef struct sf_endpoint {
   sf_line line;
-  char *url; /* without a slash at the end */
+  char *url;      /* without a slash at the end */
   char **headers; /* NULL-terminated lines */
   sf_key *keys;
   size_t key_count, key_turn;
@@ -73,7 +73,7 @@ typedef struct sf_endpoint {
   sf_concurrency slots;
   sf_ewma latency;
   int64_t started_at;
-  sf_lane **lanes; /* [model * key places + key], made on first use */
+  sf_lane **lanes;    /* [model * key places + key], made on first use */
   size_t lane_models; /* models that `lanes` has room for */
   sf_numbers numbers;
 } sf_endpoint;
@@ -94,8 +94,8 @@ typedef struct sf_line_up {
   sf_call *first, *last;
   uint64_t key;
   int priority;
-  bool blocked;     /* in this pump */
-  int64_t wake_ns;  /* when its head may go, as far as is known */
+  bool blocked;    /* in this pump */
+  int64_t wake_ns; /* when its head may go, as far as is known */
 } sf_line_up;
 
 typedef struct sf_queue {
@@ -103,16 +103,16 @@ typedef struct sf_queue {
   sf_line_up *spare;
   uint32_t count, capacity;
   uint32_t waiting[SF_PRIORITIES]; /* count by priority */
-  uint64_t order; /* arrival counter */
+  uint64_t order;                  /* arrival counter */
   sf_timer timer;
   bool pumping;
 } sf_queue;
 
 typedef struct sf_client_config {
   uint32_t max_attempts;
-  sf_backoff_config backoff;   /* base_ns: transient */
+  sf_backoff_config backoff; /* base_ns: transient */
   int64_t throttled_base_ns;
-  int64_t hint_cap_ns;         /* a longer Retry-After is not waited for */
+  int64_t hint_cap_ns; /* a longer Retry-After is not waited for */
   sf_status_set on_status;
   sf_budget_config budget;
   sf_rate_config rate;

@@ -128,7 +128,8 @@ bool sf_engine_renew(sf_engine *engine)
   engine->generation = forks;
   sf_random_seed(&engine->random, fresh_seed());
   for (sf_client *client = engine->clients; client != NULL; client = client->next)
-    while (client->calls != NULL) sf_call_settle(client->calls, false, SF_KIND_CLOSED, 0, "begun before the process forked");
+    while (client->calls != NULL)
+      sf_call_settle(client->calls, false, SF_KIND_CLOSED, 0, "begun before the process forked");
   if (!connect_to_system(engine)) {
     sf_engine_close(engine);
     return false;

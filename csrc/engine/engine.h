@@ -20,8 +20,8 @@ typedef struct sf_attempt sf_attempt;
 typedef struct sf_waiter {
   uint64_t id; /* unique in the engine, > 0 */
   struct sf_waiter *prev, *next;
-  bool ready;    /* in the engine's list of news */
-  bool sleeper;  /* part of an sf_sleeper, which ends when it is popped */
+  bool ready;   /* in the engine's list of news */
+  bool sleeper; /* part of an sf_sleeper, which ends when it is popped */
 } sf_waiter;
 
 /* A timer that the outside sleeps on; lives until it fired and was popped, or was cancelled. */
@@ -43,11 +43,11 @@ struct sf_engine {
   bool foreign;        /* somebody else waits on our fd: keep it honest after every entry */
   bool closed;
   uint64_t last_id;
-  sf_waiter news;          /* list head: waiters that are ready, oldest first */
+  sf_waiter news; /* list head: waiters that are ready, oldest first */
   size_t news_count;
   sf_attempt *ended, **ended_tail; /* attempts whose bytes ended, to be judged in this turn */
-  sf_client *dirty;        /* clients whose queue may move */
-  sf_client *clients;      /* every client with a call here */
+  sf_client *dirty;                /* clients whose queue may move */
+  sf_client *clients;              /* every client with a call here */
   sf_sleeper *sleepers;
   size_t sleeper_count;
   size_t in_flight; /* unsettled calls */
@@ -76,8 +76,8 @@ bool sf_engine_is_stale(const sf_engine *engine);
 bool sf_engine_renew(sf_engine *engine);
 
 int64_t sf_engine_now(const sf_engine *engine);
-int64_t sf_clock_now(void);         /* CLOCK_MONOTONIC */
-double sf_clock_unix(void);         /* wall clock, seconds */
+int64_t sf_clock_now(void); /* CLOCK_MONOTONIC */
+double sf_clock_unix(void); /* wall clock, seconds */
 int64_t sf_engine_next_due(const sf_engine *engine);
 
 /* The pollable fd; from the first call on it is kept honest (foreign mode). */

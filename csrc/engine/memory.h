@@ -9,8 +9,8 @@
 
 SF_BEGIN_DECLS
 
-void *sf_alloc(size_t size);               /* not cleared */
-void *sf_alloc_zero(size_t size);          /* cleared */
+void *sf_alloc(size_t size);      /* not cleared */
+void *sf_alloc_zero(size_t size); /* cleared */
 void *sf_realloc(void *block, size_t size);
 void sf_free(void *block);
 char *sf_copy_string(const char *text, size_t length); /* NUL-terminated copy */

@@ -108,7 +108,8 @@ static sf_admission try(sf_call *call, int64_t now, int64_t *until_ns, bool *cli
     call->state = SF_CALL_ENCODING;
     sf_waiter_wake(call->engine, &call->waiter);
   } else if (result == SF_HOPELESS) {
-    refuse(call, blockage.kind, blockage.until_ns, blockage.message != NULL ? blockage.message : hopeless_messages[blockage.kind]);
+    refuse(call, blockage.kind, blockage.until_ns,
+           blockage.message != NULL ? blockage.message : hopeless_messages[blockage.kind]);
   }
   return result;
 }

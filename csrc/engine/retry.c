@@ -14,7 +14,8 @@ bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key)
 {
   for (uint32_t i = 0; i < call->attempt_count; i++) {
     const sf_trail *trail = &call->trail[i];
-    bool refused = trail->kind == SF_KIND_UNAUTHORIZED || trail->kind == SF_KIND_FORBIDDEN || trail->kind == SF_KIND_QUOTA;
+    bool refused = trail->kind == SF_KIND_UNAUTHORIZED || trail->kind == SF_KIND_FORBIDDEN ||
+                   trail->kind == SF_KIND_QUOTA;
     if (refused && trail->endpoint == endpoint && trail->key == key) return true;
   }
   return false;
@@ -72,7 +73,8 @@ static void give_up(sf_call *call, const sf_failure *failure, const char *why)
 {
   if (failure->hint_ns > 0) call->retry_at_ns = sf_time_add(sf_engine_now(call->engine), failure->hint_ns);
   if (why != NULL)
-    snprintf(call->message, sizeof call->message, "%.*s%s%s", SF_MESSAGE_BYTES / 2, call->trail[failure->attempt - 1].message,
+    snprintf(call->message, sizeof call->message, "%.*s%s%s", SF_MESSAGE_BYTES / 2,
+             call->trail[failure->attempt - 1].message,
              call->trail[failure->attempt - 1].message[0] != '\0' ? "; " : "", why);
   sf_call_settle(call, false, failure->kind, failure->attempt, NULL);
 }

@@ -57,9 +57,15 @@ static void finish(sf_actor *actor, sf_result result, sf_phase phase, const char
   sf_exchange *exchange = actor->exchange;
   bool reused = actor->script.reused && !exchange->request->fresh;
   bool answered = actor->stage == STAGE_EVENTS;
-  sf_done done = { .result = result, .phase = phase, .reused = reused, .any_response = answered, .message = message,
+  sf_done done = { .result = result,
+                   .phase = phase,
+                   .reused = reused,
+                   .any_response = answered,
+                   .message = message,
                    .bytes_sent = phase == SF_PHASE_CONNECT ? 0 : 1 + exchange->request->body_length,
-                   .resolve_ns = -1, .connect_ns = actor->script.connect_ns, .tls_ns = -1 };
+                   .resolve_ns = -1,
+                   .connect_ns = actor->script.connect_ns,
+                   .tls_ns = -1 };
   actor_free(actor);
   exchange->up->done(exchange, &done);
 }
@@ -123,7 +129,8 @@ static void on_event(sf_actor *actor)
       return;
     }
   }
-  if (script->fault == SF_FAULT_CUT) finish(actor, SF_RESULT_TRUNCATED, SF_PHASE_IDLE, "the connection closed before the end");
+  if (script->fault == SF_FAULT_CUT)
+    finish(actor, SF_RESULT_TRUNCATED, SF_PHASE_IDLE, "the connection closed before the end");
   else finish(actor, SF_RESULT_COMPLETE, SF_PHASE_IDLE, NULL);
 }
 
@@ -215,8 +222,17 @@ static void sim_free(sf_transport *transport)
 }
 
 static const sf_transport_ops sim_ops = {
-  .start = sim_start, .cancel = sim_cancel, .pause = sim_pause, .resume = sim_pause, .can_pause = sim_can_pause, .ready = sim_ready,
-  .turn = sim_turn, .next_due = sim_next_due, .expect = sim_expect, .free = sim_free, .abandon = sim_free,
+  .start = sim_start,
+  .cancel = sim_cancel,
+  .pause = sim_pause,
+  .resume = sim_pause,
+  .can_pause = sim_can_pause,
+  .ready = sim_ready,
+  .turn = sim_turn,
+  .next_due = sim_next_due,
+  .expect = sim_expect,
+  .free = sim_free,
+  .abandon = sim_free,
 };
 
 sf_transport *sf_transport_sim_new(sf_engine *engine)
