@@ -32,9 +32,15 @@ build = {
   modules = {
     ["surefoot.core"] = {
       sources = {
+        "csrc/binding/call.c",
+        "csrc/binding/client.c",
+        "csrc/binding/engine.c",
+        "csrc/binding/module.c",
         "csrc/binding/policy.c",
         "csrc/binding/policy_balancer.c",
         "csrc/binding/policy_guards.c",
+        "csrc/binding/simulation.c",
+        "csrc/binding/stats.c",
         "csrc/binding/wire.c",
         "csrc/engine/admission.c",
         "csrc/engine/attempt.c",
