@@ -51,6 +51,7 @@ build = {
         "csrc/engine/numbers.c",
         "csrc/engine/queue.c",
         "csrc/engine/reactor_epoll.c",
+        "csrc/engine/report.c",
         "csrc/engine/retry.c",
         "csrc/engine/timers.c",
         "csrc/engine/transport_curl.c",

@@ -216,7 +216,7 @@ void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t no
   if (!attempt->slots_held) return;
   attempt->slots_held = false;
   sf_call *call = attempt->call;
-  sf_endpoint *endpoint = &call->client->endpoints[call->plan->targets[attempt->target].endpoint];
+  sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   return_slots(call->client, endpoint, now, effect, now - attempt->started_ns);
   sf_client_touch(call->client);
 }
@@ -226,7 +226,7 @@ void sf_admission_settle_tokens(sf_attempt *attempt, double used)
   sf_call *call = attempt->call;
   sf_client *client = call->client;
   const sf_rate_config *whole = &client->config.rate;
-  const sf_rate_config *own = &client->endpoints[call->plan->targets[attempt->target].endpoint].rate_config;
+  const sf_rate_config *own = &sf_attempt_endpoint(attempt)->rate_config;
   if (whole->has_tokens) sf_gcra_settle(&client->tokens, &whole->tokens, token_cost(call, whole), used);
   if (own->has_tokens) sf_gcra_settle(&attempt->lane->tokens, &own->tokens, token_cost(call, own), used);
   if (whole->has_tokens || own->has_tokens) sf_client_touch(client);

@@ -1,5 +1,5 @@
 /*
- * attempt.c: one HTTP exchange of a call: its start, its phase timers, its up-calls, and its report to the policies.
+ * attempt.c: one HTTP exchange of a call: its start, its phase timers, its up-calls and its end.
  * Up-calls come from inside the transport: they only note what came and queue the attempt; judging is done in the turn.
  */
 #include <stdio.h>
@@ -10,19 +10,9 @@
 /* A timer that fires later than this was held up by the host, not by the provider: the phase is prolonged by as much. */
 #define LATE_NS (50 * SF_MILLISECOND)
 
-static sf_trail *trail_of(sf_attempt *attempt)
-{
-  return &attempt->call->trail[attempt->number - 1];
-}
-
-static sf_endpoint *endpoint_of(sf_attempt *attempt)
-{
-  return &attempt->call->client->endpoints[attempt->call->plan->targets[attempt->target].endpoint];
-}
-
 static const sf_timeouts *timeouts_of(sf_attempt *attempt)
 {
-  return attempt->call->has_timeout ? &attempt->call->timeout : &endpoint_of(attempt)->timeout;
+  return attempt->call->has_timeout ? &attempt->call->timeout : &sf_attempt_endpoint(attempt)->timeout;
 }
 
 /* ---- phases ---- */
@@ -94,7 +84,7 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
   sf_call *call = attempt->call;
-  sf_endpoint *endpoint = endpoint_of(attempt);
+  sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   attempt->status = status;
   attempt->any_response = true;
   if (endpoint->has_breaker) sf_breaker_alive(&endpoint->breaker);
@@ -116,8 +106,8 @@ static bool on_body(sf_exchange *exchange, const char *data, size_t length)
     attempt->first_byte = true;
     attempt->first_byte_ns = now;
     if (attempt->status >= 200 && attempt->status < 300)
-      sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK,
-                    now - attempt->started_ns, 0);
+      sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, sf_attempt_trail(attempt)->endpoint,
+                    SF_KIND_OK, now - attempt->started_ns, 0);
   }
   attempt->last_byte_ns = now;
   if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
@@ -182,7 +172,7 @@ static bool add_lines(sf_attempt *attempt, const char *lines, size_t count)
 static bool fill_request(sf_attempt *attempt)
 {
   sf_call *call = attempt->call;
-  const sf_endpoint *endpoint = endpoint_of(attempt);
+  const sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   const sf_variant *variant = &call->variants[call->plan->targets[attempt->target].variant];
   attempt->exchange.up = &up_calls;
   attempt->exchange.request = &attempt->request;
@@ -230,7 +220,7 @@ static void open_trail(sf_attempt *attempt)
 static void count_start(sf_attempt *attempt)
 {
   sf_call *call = attempt->call;
-  sf_endpoint *endpoint = endpoint_of(attempt);
+  sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   uint32_t index = (uint32_t)(endpoint - call->client->endpoints);
   call->client->numbers.attempts++;
   endpoint->numbers.attempts++;
@@ -241,9 +231,10 @@ static void count_start(sf_attempt *attempt)
     call->client->numbers.retries++;
     endpoint->numbers.retries++;
     sf_call_event(call, before->endpoint == index ? SF_EVENT_RETRIED : SF_EVENT_FAILED_OVER, attempt->number, index,
-                  before->kind, trail_of(attempt)->waited_ns, 0);
+                  before->kind, sf_attempt_trail(attempt)->waited_ns, 0);
   }
-  sf_call_event(call, SF_EVENT_ATTEMPT_STARTED, attempt->number, index, SF_KIND_OK, trail_of(attempt)->waited_ns, 0);
+  sf_call_event(call, SF_EVENT_ATTEMPT_STARTED, attempt->number, index, SF_KIND_OK,
+                sf_attempt_trail(attempt)->waited_ns, 0);
 }
 
 static void exchange_start(sf_attempt *attempt, int64_t now)
@@ -326,7 +317,7 @@ static const struct {
 static void fail(sf_attempt *attempt, sf_failure failure)
 {
   sf_call *call = attempt->call;
-  sf_trail *trail = trail_of(attempt);
+  sf_trail *trail = sf_attempt_trail(attempt);
   failure.attempt = attempt->number;
   failure.target = attempt->target;
   failure.key = attempt->key;
@@ -340,7 +331,7 @@ static void fail(sf_attempt *attempt, sf_failure failure)
 static void fail_by_timer(sf_attempt *attempt)
 {
   bool connecting = attempt->phase == SF_PHASE_CONNECT;
-  sf_numbers *numbers = &endpoint_of(attempt)->numbers;
+  sf_numbers *numbers = &sf_attempt_endpoint(attempt)->numbers;
   numbers->timeouts++;
   attempt->call->client->numbers.timeouts++;
   snprintf(attempt->message, sizeof attempt->message, "no %s in time", connecting ? "connection" : "answer");
@@ -379,80 +370,6 @@ void sf_attempt_judge(sf_attempt *attempt)
                               .outcome = transport_verdicts[attempt->result].outcome });
 }
 
-/* The latency sample that the routing learns from. */
-static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t now)
-{
-  const sf_routing_config *routing = &attempt->call->client->config.routing;
-  int64_t elapsed = now - attempt->started_ns, sample;
-  switch (effect) {
-  case SF_EWMA_FIRST_TOKEN:
-    sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed;
-    break;
-  case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
-  case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
-  case SF_EWMA_ELAPSED: sample = elapsed; break;
-  default: return;
-  }
-  sf_ewma *latency = &endpoint_of(attempt)->latency;
-  if (effect == SF_EWMA_ELAPSED && elapsed <= sf_ewma_value(latency, now, routing->decay_ns)) return;
-  sf_ewma_sample(latency, now, sample, routing->decay_ns);
-}
-
-static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)
-{
-  sf_call *call = attempt->call;
-  sf_endpoint *endpoint = endpoint_of(attempt);
-  if (!endpoint->has_breaker) return;
-  int64_t first_token = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : -1;
-  sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
-  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
-                    &attempt->permit, effect, first_token);
-  sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
-  if (before == after) return;
-  if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
-  sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0,
-                (double)after);
-  sf_client_touch(call->client);
-}
-
-static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
-{
-  sf_call *call = attempt->call;
-  int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
-  bool throttled = outcome == SF_OUTCOME_THROTTLED || outcome == SF_OUTCOME_OVERLOADED;
-  if (throttled && hint > 0)
-    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
-  if (!endpoint_of(attempt)->rate_config.adaptive) return;
-  sf_adaptive_config config = sf_adaptive_config_default();
-  double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
-  if (outcome == SF_OUTCOME_SUCCESS) sf_adaptive_success(&attempt->lane->adaptive, &config, now);
-  if (outcome == SF_OUTCOME_THROTTLED) sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint);
-  double after = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
-  if (outcome == SF_OUTCOME_THROTTLED && after != before)
-    sf_call_event(call, SF_EVENT_RATE_CHANGED, attempt->number, trail_of(attempt)->endpoint, SF_KIND_OK, 0, after);
-}
-
-static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
-{
-  sf_trail *trail = trail_of(attempt);
-  sf_numbers *numbers = &endpoint_of(attempt)->numbers;
-  trail->ended = true;
-  trail->kind = kind;
-  trail->status = attempt->status;
-  trail->reused = attempt->reused;
-  trail->restarted = attempt->restarted;
-  trail->latency_ns = (attempt->ended ? attempt->ended_ns : now) - trail->started_ns;
-  if (attempt->first_byte) trail->first_byte_ns = attempt->first_byte_ns - trail->started_ns;
-  sf_numbers_leave(numbers);
-  if (kind == SF_KIND_OK) {
-    numbers->successes++;
-    sf_numbers_latency(&numbers->latency, trail->latency_ns);
-    if (attempt->first_byte) sf_numbers_latency(&numbers->first_token, trail->first_byte_ns);
-  } else {
-    numbers->errors[kind]++;
-  }
-}
-
 static void unlink_live(sf_attempt *attempt)
 {
   sf_attempt **place = &attempt->call->live;
@@ -460,25 +377,8 @@ static void unlink_live(sf_attempt *attempt)
   *place = attempt->next;
 }
 
-static const bool tokens_unused[SF_OUTCOME_COUNT] = {
-  [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true,    [SF_OUTCOME_THROTTLED] = true,
-  [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true,
-};
-
-void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)
+void sf_attempt_free(sf_attempt *attempt)
 {
-  sf_call *call = attempt->call;
-  const sf_effects *effects = &sf_outcome_effects[outcome];
-  int64_t now = sf_engine_now(call->engine);
-  sf_admission_release(attempt, effects->slot, now);
-  report_breaker(attempt, effects->breaker, now);
-  sample_latency(attempt, effects->ewma, now);
-  report_rate(attempt, outcome, now);
-  if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
-  close_trail(attempt, kind, now);
-  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte)
-    call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
-  call->idle_since_ns = now;
   unlink_live(attempt);
   attempt_free(attempt);
 }

@@ -213,8 +213,11 @@ typedef struct sf_grant {
 /* Starts an attempt on what was granted. False: out of memory; nothing was kept, the grant is still the caller's. */
 bool sf_attempt_start(sf_call *call, const sf_grant *grant);
 void sf_attempt_judge(sf_attempt *attempt); /* its bytes ended: decide, or ask */
+void sf_attempt_free(sf_attempt *attempt);  /* after its report: it is no longer live */
 /* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
 void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind);
+
+/* report.c */
 /* Reports to every policy what the matrix says, frees the attempt. */
 void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens);
 
@@ -259,6 +262,16 @@ void sf_queue_enter(sf_call *call); /* admits at once, waits in line, or settles
 void sf_queue_leave(sf_call *call);
 void sf_queue_pump(sf_client *client);
 void sf_queue_fini(sf_queue *queue);
+
+static inline sf_trail *sf_attempt_trail(const sf_attempt *attempt)
+{
+  return &attempt->call->trail[attempt->number - 1];
+}
+
+static inline sf_endpoint *sf_attempt_endpoint(const sf_attempt *attempt)
+{
+  return &attempt->call->client->endpoints[attempt->call->plan->targets[attempt->target].endpoint];
+}
 
 static inline bool sf_target_set_has(const sf_target_set *set, uint32_t index)
 {

@@ -1,0 +1,102 @@
+/*
+ * report.c: who hears how an attempt ended: breaker, latency, rate, tokens, trail and numbers, as the outcome matrix says.
+ * Every acquire of admission finds its one release here, or before it when the bytes end (slots).
+ */
+#include "call.h"
+
+/* The latency sample that the routing learns from. */
+static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t now)
+{
+  const sf_routing_config *routing = &attempt->call->client->config.routing;
+  int64_t elapsed = now - attempt->started_ns, sample;
+  switch (effect) {
+  case SF_EWMA_FIRST_TOKEN:
+    sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed;
+    break;
+  case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
+  case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
+  case SF_EWMA_ELAPSED: sample = elapsed; break;
+  default: return;
+  }
+  sf_ewma *latency = &sf_attempt_endpoint(attempt)->latency;
+  if (effect == SF_EWMA_ELAPSED && elapsed <= sf_ewma_value(latency, now, routing->decay_ns)) return;
+  sf_ewma_sample(latency, now, sample, routing->decay_ns);
+}
+
+static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)
+{
+  sf_call *call = attempt->call;
+  sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
+  if (!endpoint->has_breaker) return;
+  int64_t first_token = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : -1;
+  sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
+                    &attempt->permit, effect, first_token);
+  sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  if (before == after) return;
+  if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
+  sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,
+                (double)after);
+  sf_client_touch(call->client);
+}
+
+static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
+{
+  sf_call *call = attempt->call;
+  int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
+  bool throttled = outcome == SF_OUTCOME_THROTTLED || outcome == SF_OUTCOME_OVERLOADED;
+  if (throttled && hint > 0)
+    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
+  if (!sf_attempt_endpoint(attempt)->rate_config.adaptive) return;
+  sf_adaptive_config config = sf_adaptive_config_default();
+  double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_SUCCESS) sf_adaptive_success(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_THROTTLED) sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint);
+  double after = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
+  if (outcome == SF_OUTCOME_THROTTLED && after != before)
+    sf_call_event(call, SF_EVENT_RATE_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,
+                  after);
+}
+
+static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
+{
+  sf_trail *trail = sf_attempt_trail(attempt);
+  sf_numbers *numbers = &sf_attempt_endpoint(attempt)->numbers;
+  trail->ended = true;
+  trail->kind = kind;
+  trail->status = attempt->status;
+  trail->reused = attempt->reused;
+  trail->restarted = attempt->restarted;
+  trail->latency_ns = (attempt->ended ? attempt->ended_ns : now) - trail->started_ns;
+  if (attempt->first_byte) trail->first_byte_ns = attempt->first_byte_ns - trail->started_ns;
+  sf_numbers_leave(numbers);
+  if (kind == SF_KIND_OK) {
+    numbers->successes++;
+    sf_numbers_latency(&numbers->latency, trail->latency_ns);
+    if (attempt->first_byte) sf_numbers_latency(&numbers->first_token, trail->first_byte_ns);
+  } else {
+    numbers->errors[kind]++;
+  }
+}
+
+static const bool tokens_unused[SF_OUTCOME_COUNT] = {
+  [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true,    [SF_OUTCOME_THROTTLED] = true,
+  [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true,
+};
+
+void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)
+{
+  sf_call *call = attempt->call;
+  const sf_effects *effects = &sf_outcome_effects[outcome];
+  int64_t now = sf_engine_now(call->engine);
+  sf_admission_release(attempt, effects->slot, now);
+  report_breaker(attempt, effects->breaker, now);
+  sample_latency(attempt, effects->ewma, now);
+  report_rate(attempt, outcome, now);
+  if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
+  close_trail(attempt, kind, now);
+  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte)
+    call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
+  call->idle_since_ns = now;
+  sf_attempt_free(attempt);
+}
