@@ -13,9 +13,10 @@ describe("the version", function()
     assert.equal(version, require("surefoot")._VERSION)
   end)
 
-  it("is stated by no C source", function()
+  it("is SF_VERSION, which the core sends as its name, and the core states no other", function()
     assert.is_nil(require("surefoot.core")._VERSION)
-    assert.equal("", env.check { "sh", "-c", "grep -rnF " .. version .. " csrc || true" })
+    local stated = env.check([=[grep -rhoE '"[0-9]+\.[0-9]+\.[0-9]+"' csrc]=])
+    assert.equal(('"%s"\n'):format(version), stated)
   end)
 
   it("is the newest of the changelog, which has a date or says unreleased", function()
