@@ -159,10 +159,11 @@ static bool make_multi(sf_curl *curl)
  * name count as sharing: a server that was merely offered it may refuse, and must not get a single connection. */
 static void cap_connections(sf_curl *curl)
 {
-  if (curl->together == 0 && !curl->capped) return;
+  bool capped = curl->together > 0 && !curl->cap_harms;
+  if (!capped && !curl->capped) return;
   size_t shared = (curl->together + STREAMS_PER_CONNECTION - 1) / STREAMS_PER_CONNECTION;
-  curl->capped = curl->together > 0;
-  curl_multi_setopt(curl->multi, CURLMOPT_MAX_HOST_CONNECTIONS, curl->capped ? (long)(curl->alone + shared) : 0L);
+  curl_multi_setopt(curl->multi, CURLMOPT_MAX_HOST_CONNECTIONS, capped ? (long)(curl->alone + shared) : 0L);
+  curl->capped = capped;
 }
 
 /* Takes a carrier from libcurl; its exchange, if it had one, is nobody's now. */
@@ -182,6 +183,7 @@ static void finish(sf_carrier *carrier, CURLcode code)
 {
   sf_done done;
   if (carrier->exchange != NULL) sf_carrier_report(carrier, code, &done);
+  if (carrier->shared && carrier->any_response && !carrier->http2) carrier->owner->cap_harms = true;
   sf_exchange *exchange = take_back(carrier);
   if (exchange != NULL) exchange->up->done(exchange, &done);
   sf_carrier_put(carrier);
@@ -252,15 +254,18 @@ static bool transport_start(sf_transport *transport, sf_exchange *exchange, int6
   return true;
 }
 
+static void let_go(sf_carrier *carrier)
+{
+  if (carrier->exchange != NULL) carrier->exchange->carrier = NULL;
+  carrier->exchange = NULL;
+  if (carrier->owner->inside) sf_carrier_move(carrier, &carrier->owner->fallen);
+  else finish(carrier, CURLE_OK);
+}
+
 static void transport_cancel(sf_transport *transport, sf_exchange *exchange)
 {
-  sf_curl *curl = (sf_curl *)transport;
-  sf_carrier *carrier = exchange->carrier;
-  if (carrier == NULL) return;
-  exchange->carrier = NULL;
-  carrier->exchange = NULL;
-  if (curl->inside) sf_carrier_move(carrier, &curl->fallen);
-  else finish(carrier, CURLE_OK);
+  (void)transport;
+  if (exchange->carrier != NULL) let_go(exchange->carrier);
 }
 
 static void transport_pause(sf_transport *transport, sf_exchange *exchange)
@@ -337,8 +342,8 @@ static void transport_expect(sf_transport *transport, size_t concurrent)
 static void transport_free(sf_transport *transport)
 {
   sf_curl *curl = (sf_curl *)transport;
-  while (curl->running != NULL) transport_cancel(transport, curl->running->exchange);
-  bury_fallen(curl);
+  while (curl->running != NULL) let_go(curl->running);
+  while (curl->fallen != NULL) let_go(curl->fallen);
   while (curl->idle != NULL) sf_carrier_free(curl->idle);
   if (curl->multi != NULL) curl_multi_cleanup(curl->multi);
   sf_free(curl->opened);

@@ -62,7 +62,8 @@ struct sf_curl {
   sf_carrier *running, *fallen, *idle;
   size_t idle_count, expected;
   size_t alone, together; /* running exchanges on a connection of their own; sharing HTTP/2 connections */
-  bool capped;            /* connections per host were limited, for HTTP/2 */
+  bool capped;            /* connections per host are limited, for HTTP/2 */
+  bool cap_harms;         /* a server that was said to speak HTTP/2 does not */
   uint8_t *opened;        /* by fd: 1 = a socket that libcurl had from us */
   size_t opened_capacity;
 };

@@ -200,11 +200,13 @@ static int64_t time_of(const sf_carrier *carrier, CURLINFO info)
   return microseconds > 0 ? (int64_t)microseconds * 1000 : -1;
 }
 
+/* libcurl's size of the request holds the head and, by version and size of the body, the body too or not. */
 static uint64_t bytes_sent(const sf_carrier *carrier)
 {
   long request = 0;
   curl_easy_getinfo(carrier->easy, CURLINFO_REQUEST_SIZE, &request);
-  return (uint64_t)request + (uint64_t)number(carrier, CURLINFO_SIZE_UPLOAD_T);
+  curl_off_t upload = number(carrier, CURLINFO_SIZE_UPLOAD_T);
+  return (uint64_t)(request > upload ? request : request + upload);
 }
 
 static sf_phase phase_of(const sf_carrier *carrier)

@@ -216,7 +216,8 @@ static long http_version(const sf_request *request)
   sf_http_version version = request->line->http_version;
   if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && !sf_carrier_http2_sound())) return CURL_HTTP_VERSION_1_1;
   if (is_tls(request->url) || version == SF_HTTP_AUTO) return CURL_HTTP_VERSION_2TLS;
-  return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+  /* without TLS nothing negotiates; and 7.88 fails all requests but the first on such a connection */
+  return sf_carrier_http2_sound() ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_1_1;
 }
 
 static bool set_line(sf_carrier *carrier, const sf_request *request)
@@ -294,7 +295,7 @@ static bool has_header(const sf_request *request, const char *line)
 static void add_header(sf_carrier *carrier, size_t *count, const char *line)
 {
   struct curl_slist *node = &carrier->headers[(*count)++];
-  node->data = (char *)(uintptr_t)line; /* libcurl only reads it */
+  node->data = (char *)line; /* libcurl only reads it */
   node->next = node + 1;
 }
 
@@ -338,10 +339,10 @@ static bool set_request(sf_carrier *carrier, const sf_request *request)
 
 static void begin(sf_carrier *carrier, const sf_request *request)
 {
-  carrier->shared = request->line->http_version == SF_HTTP_2 && !request->fresh;
+  carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
+  carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
   carrier->opened = carrier->requested = carrier->again = carrier->refused = false;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
-  carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
   carrier->status = 0;
   carrier->header_bytes = carrier->block.length = 0;
   carrier->failure = CURLE_OK;

@@ -125,6 +125,6 @@ int main(int argc, char **argv)
   reactor->ops->free(reactor);
   free(slots);
   free(finished);
-  free((char *)(uintptr_t)request.body);
+  free((char *)request.body);
   return 0;
 }
