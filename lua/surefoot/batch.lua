@@ -13,6 +13,10 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
+---@class surefoot.BatchOptions
+---@field concurrency integer?  requests at a time (default: the client's limit)
+---@field on_progress fun(done: integer, total: integer, outcome: table, index: integer)?  batch only
+
 ---@class surefoot.BatchSummary
 ---@field total integer
 ---@field succeeded integer

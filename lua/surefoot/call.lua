@@ -1,7 +1,8 @@
 --- One call, from submit to settle: drives the core and answers its questions in the caller's own coroutine.
 --
--- The core says "wait", or asks about an attempt: how a variant is written, or what an answer means. Hooks of the caller
--- (validate) run here, may wait, and their errors are the caller's; on_event is told what happened and cannot disturb.
+-- The core says "wait", or asks about an attempt: how a variant is written, or what an answer means. Hooks of the
+-- caller (validate) run here, may wait, and their errors are the caller's; on_event is told what happened and cannot
+-- disturb.
 
 local errors = require "surefoot.errors"
 local results = require "surefoot.result"
@@ -9,6 +10,7 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
+local PRIORITIES = { high = 1, normal = 2, low = 3 }
 local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
 ---@class surefoot.Job
@@ -43,21 +45,46 @@ local function shorten(body)
   return body
 end
 
--- What is known of an answer that was refused.
-local function failure_of(client, call, kind, kept, request_id)
-  local info, verdict = call:info(), kept and kept.verdict or {}
-  local endpoint = client.config.endpoints[info.endpoint]
-  local message = verdict.kind == kind and verdict.message or info.message
-  if message == nil or message == "" then
-    message = nil
+local PHASES = {
+  connect = "connect after ", first_byte = "first byte after ", first_token = "first token after ", idle = "idle for ",
+  attempt = "attempt after ",
+}
+
+local function timeout_message(phase, endpoint, job)
+  local limits = job.timeout or endpoint and endpoint.timeout
+  local limit = limits and (limits[phase] or limits.attempt)
+  return PHASES[phase] and limit and limit < math.huge and PHASES[phase] .. errors.seconds(limit) or nil
+end
+
+-- What happened, and why that was the end of it.
+local function message_of(kind, info, verdict, kept, last, endpoint, job)
+  local told = last and last.message or ""
+  local why = info.message or ""
+  if told ~= "" and why:sub(1, #told) == told then
+    why = why:sub(#told + 1):gsub("^; ", "")
   end
-  local failed = kept ~= nil and verdict.kind == kind
+  local what = verdict.kind == kind and verdict.message or kind == "timeout"
+    and timeout_message(info.phase, endpoint, job)
+    or told ~= "" and told or kept and "HTTP " .. kept.reply.status
+  if why == "" or why == "no attempts left" or why == what then
+    return what
+  end
+  return what and what .. "; " .. why or why
+end
+
+-- The error of a call that failed; kept: the answer that decided, if it was one.
+local function failure_of(drive, kind, deciding)
+  local client, info, kept = drive.client, drive.call:info(), drive.kept[deciding]
+  local verdict, trail = kept and kept.verdict or {}, trail_of(drive.call, drive.client)
+  local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
+  local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, drive.job)
   return errors.new {
     kind = kind, message = message and client.scrub(message), status = kept and kept.reply.status,
-    code = failed and verdict.code or nil, phase = info.phase ~= "none" and info.phase or nil,
+    code = refused and verdict.code or nil, phase = info.phase,
     retry_at = info.retry_at, retry_after = info.retry_after, sent = info.sent, endpoint = endpoint and endpoint.name,
-    request_id = kept and results.request_id(kept.reply.headers) or request_id, attempts = trail_of(call, client),
-    max_attempts = client.config.retry.max_attempts, body = failed and client.scrub(shorten(verdict.body)) or nil,
+    request_id = kept and results.request_id(kept.reply.headers) or drive.request_id, attempts = trail,
+    max_attempts = drive.options.max_attempts or client.config.retry.max_attempts,
+    body = refused and client.scrub(shorten(verdict.body)) or nil,
   }
 end
 
@@ -195,9 +222,10 @@ local function settle(drive)
 end
 
 local function submit(client, scheduler, job, options, request_id)
-  local headers = { "x-request-id: ", request_id, "\nidempotency-key: ", options.idempotency_key or options.headers
-    and options.headers["idempotency-key"] or request_id, "\n" }
-  for name, value in pairs(options.headers or {}) do
+  local given = options.headers or {}
+  local key = options.idempotency_key or given["idempotency-key"] or request_id
+  local headers = { "x-request-id: ", request_id, "\nidempotency-key: ", key, "\n" }
+  for name, value in pairs(given) do
     if name ~= "x-request-id" and name ~= "idempotency-key" then
       headers[#headers + 1] = name .. ": " .. value .. "\n"
     end
@@ -205,13 +233,11 @@ local function submit(client, scheduler, job, options, request_id)
   local first = job.first
   return client.core:submit(scheduler.engine, job.plan.id, {
     deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total,
-    priority = M.PRIORITIES[options.priority or "normal"], headers = table.concat(headers), estimate = job.estimate,
-    events = options.on_event ~= nil, max_attempts = options.max_attempts, timeout = job.timeout, variant = 1, method = first.method, path = first.path,
-    variant_headers = first.headers, body = first.body,
+    priority = PRIORITIES[options.priority or "normal"], headers = table.concat(headers), estimate = job.estimate,
+    events = options.on_event ~= nil, max_attempts = options.max_attempts, timeout = job.timeout,
+    variant = 1, method = first.method, path = first.path, variant_headers = first.headers, body = first.body,
   })
 end
-
-M.PRIORITIES = { high = 1, normal = 2, low = 3 }
 
 --- Performs a call.
 ---@async
@@ -235,7 +261,8 @@ function M.perform(client, job, options)
   local scheduler = client.host.scheduler()
   local own = options.headers and options.headers["x-request-id"]
   local drive = {
-    client = client, job = job, options = options, scheduler = scheduler, request_id = own or client.host.new_id(), kept = {},
+    client = client, job = job, options = options, scheduler = scheduler, request_id = own or client.host.new_id(),
+    kept = {},
     sent_bytes = { [job.plan.variants[1]] = job.first.body and #job.first.body or 0 },
   }
   drive.call = submit(client, scheduler, job, options, drive.request_id)
@@ -252,12 +279,12 @@ function M.perform(client, job, options)
   if drive.thrown then
     error(drive.thrown[1], 0)
   end
-  local kept = drive.kept[deciding]
   if accepted then
-    client:count(kept.result)
-    return complete(drive, kept.result)
+    local result = complete(drive, drive.kept[deciding].result)
+    client:count(result)
+    return result
   end
-  return nil, failure_of(client, drive.call, kind, kept, drive.request_id)
+  return nil, failure_of(drive, kind, deciding)
 end
 
 return M

@@ -312,7 +312,8 @@ local function request_job(self, request, options)
     end
   end
   local first = {
-    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers), body = body,
+    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
+      body = body,
   }
   local routes = { route }
   return {
@@ -323,9 +324,17 @@ local function request_job(self, request, options)
   }
 end
 
+---@class surefoot.Request
+---@field method string?    default: POST with a body, else GET
+---@field path string       appended to the endpoint's URL
+---@field json any          the body, to be encoded
+---@field body string | { file: string } | nil
+---@field headers table<string, string>?
+---@field endpoint string?  only there
+
 --- Makes any other request to the API, with the same care.
 ---@async
----@param request { method: string?, path: string, json: any, body: string | { file: string } | nil, headers: table?, endpoint: string? }
+---@param request surefoot.Request
 ---@param options surefoot.CallOptions?
 ---@return surefoot.Result? reply  status, headers, body (decoded where it is JSON), raw
 ---@return surefoot.Error? err
@@ -350,7 +359,7 @@ end
 --- Performs many chat requests at a time and waits for all of them.
 ---@async
 ---@param requests (string | table)[]
----@param options { concurrency: integer?, on_progress: fun(done: integer, total: integer, outcome: table, index: integer)? }?
+---@param options surefoot.BatchOptions? and surefoot.CallOptions for each of the calls
 ---@return { result: surefoot.Result?, error: surefoot.Error? }[] outcomes in the order of the requests
 ---@return surefoot.BatchSummary summary
 function Client:batch(requests, options)
@@ -361,7 +370,7 @@ end
 --- Performs many chat requests at a time; the loop gets each as it ends: index, result, err.
 ---@async
 ---@param requests (string | table)[]
----@param options { concurrency: integer? }?
+---@param options surefoot.BatchOptions? and surefoot.CallOptions for each of the calls
 ---@return fun(): integer?, surefoot.Result?, surefoot.Error?
 function Client:each(requests, options)
   of(self, "each")
@@ -445,7 +454,8 @@ local function collect_secrets(resolved)
       end
     end
     for name, value in pairs(endpoint.headers) do
-      if value ~= "" and (name:find "auth" or name:find "key" or name:find "token" or name:find "secret" or name == "cookie") then
+      if value ~= "" and (name:find "auth" or name:find "key" or name:find "token" or name:find "secret"
+        or name == "cookie") then
         secrets[#secrets + 1] = value
       end
     end

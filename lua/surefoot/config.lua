@@ -1,7 +1,8 @@
---- From the table a user writes to the one that the client works with: checked, filled with defaults, endpoints complete.
+--- From the table a user writes to the one that the client works with: checked, filled with defaults, endpoints
+-- complete.
 --
--- Keys, types, ranges, defaults and words are data in surefoot.config.schema. Whatever is wrong throws, and says where it
--- is, what was given and what is allowed; keys and header values are never shown.
+-- Keys, types, ranges, defaults and words are data in surefoot.config.schema. Whatever is wrong throws, and says
+-- where it is, what was given and what is allowed; keys and header values are never shown.
 
 local check = require "surefoot.config.check"
 local presets = require "surefoot.presets"
@@ -41,7 +42,8 @@ local function known(list, name, path, what)
     names[#names + 1] = known_name
   end
   table.sort(names)
-  check.fail(path, "no %s %q; did you mean %q? Known are %s", what, name, text.nearest(name, names), table.concat(names, ", "))
+  check.fail(path, "no %s %q; did you mean %q? Known are %s", what, name, text.nearest(name, names),
+    table.concat(names, ", "))
 end
 
 local function read_url(value, path, allow_plaintext)
@@ -52,8 +54,8 @@ local function read_url(value, path, allow_plaintext)
   if not parsed then
     check.fail(path, "%s", problem)
   elseif parsed.scheme == "http" and not parsed.loopback and not allow_plaintext then
-    check.fail(path, "plain http to %s would show the key to everybody on the way; use https, or set allow_plaintext = true",
-      parsed.host)
+    check.fail(path, "plain http to %s would show the key to everybody on the way; use https, or set allow_plaintext = "
+      .. "true", parsed.host)
   end
   return parsed
 end
@@ -137,9 +139,8 @@ local function unique_name(names, wanted, given, path)
 end
 
 local function resolve_endpoint(given, top, context, path)
-  local at_own = given.url ~= nil
-  local parsed = read_url(given.url or context.base_url, at_own and path .. ".url" or path == "" and "base_url" or path .. ".url",
-    context.allow_plaintext)
+  local where = path == "" and "base_url" or path .. ".url"
+  local parsed = read_url(given.url or context.base_url, where, context.allow_plaintext)
   local endpoint = {
     url = parsed.text, host = parsed.host, port = parsed.port,
     name = unique_name(context.names, parsed.host .. ":" .. parsed.port, given.name, path),
@@ -185,7 +186,8 @@ local function resolve(given, environment)
   local top = check.fields(schema.top, given, "")
   local preset = known(presets, top.preset, "preset", "preset")
   local context = {
-    base_url = top.base_url or preset and preset.base_url, provider = top.provider or preset and preset.provider or "openai",
+    base_url = top.base_url or preset and preset.base_url,
+    provider = top.provider or preset and preset.provider or "openai",
     preset = preset, names = {}, allow_plaintext = top.allow_plaintext, environment = environment,
   }
   if not context.base_url and not top.endpoints then
@@ -197,7 +199,8 @@ local function resolve(given, environment)
   end
   local filled = check.fill_fields(schema.top, top)
   local config = {
-    model = top.model, timeout = filled.timeout, retry = filled.retry, rate = fill_rate(switch(top_field.rate, top.rate)),
+    model = top.model, timeout = filled.timeout, retry = filled.retry,
+      rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = filled.prices, endpoints = {},
   }

@@ -1,5 +1,5 @@
---- Request ids: UUIDs of version 4 from the system's random source. Every id is read anew, so that forked processes share
---- nothing.
+--- Request ids: UUIDs of version 4 from the system's random source. Every id is read anew, so that forked processes
+-- share - nothing.
 
 local M = {}
 

@@ -91,7 +91,7 @@ function M.new(configuration)
 end
 
 --- Makes a simulation: the real engine on a scripted network and a virtual clock. See surefoot.simulate's head.
----@param options { seed: number?, endpoints: table<string, function> }
+---@param options surefoot.SimulationOptions
 ---@return surefoot.Simulation
 function M.simulate(options)
   return (simulate.new(options))

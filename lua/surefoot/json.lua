@@ -1,4 +1,5 @@
---- JSON as an API client needs it: what is written is exactly what was meant, or a message says which field is at fault.
+--- JSON as an API client needs it: what is written is exactly what was meant, or a message says which field is at
+-- fault.
 --
 -- Reading is a private lua-cjson instance: bounded depth, no NaN, no hex. On every Lua version and every release of
 -- lua-cjson, `[]` is read as a marked empty array (so that it is written back as `[]`) and, where Lua has integers,
@@ -14,7 +15,8 @@ end
 
 local M = {}
 
-local byte, find, format, gsub, match, sub = string.byte, string.find, string.format, string.gsub, string.match, string.sub
+local byte, find, format, gsub, match, sub = string.byte, string.find, string.format, string.gsub, string.match,
+  string.sub
 local concat, sort = table.concat, table.sort
 local math_type, to_integer = math.type, math.tointeger
 local utf8_len = rawget(_G, "utf8") and _G.utf8.len
@@ -156,7 +158,8 @@ local function number_text(w, x, depth)
     if x < WHOLE and x > -WHOLE then
       return format("%.0f", x)
     elseif not math_type then
-      refuse(w, depth, format("%.0f is beyond 2^53, where a number no longer holds every digit; pass it as a string", x))
+      refuse(w, depth, format("%.0f is beyond 2^53, where a number no longer holds every digit; pass it as a string",
+        x))
     end
   end
   local text = format("%.14g", x)
@@ -181,7 +184,8 @@ local function list_length(w, t, depth)
   if count == 0 then
     return nil
   elseif named ~= nil then
-    refuse(w, depth, format("mixes list elements with the key %q; surefoot.object{} writes it as an object", tostring(named)))
+    refuse(w, depth, format("mixes list elements with the key %q; surefoot.object{} writes it as an object",
+      tostring(named)))
   elseif largest ~= count then
     local hole = 1
     while t[hole] ~= nil do
@@ -443,7 +447,8 @@ function M.custom(functions, depth)
         return value
       end
       local _, kind, message = check(text)
-      return nil, kind or "malformed", tostring(not ok and value or problem or message or "the configured decoder gave nothing")
+      return nil, kind or "malformed", tostring(not ok and value or problem or message
+        or "the configured decoder gave nothing")
     end
   end
   return codec

@@ -9,13 +9,16 @@
 
 ---@type table<string, surefoot.Preset>
 return {
-  openai = { provider = "openai", base_url = "https://api.openai.com/v1", key_env = "OPENAI_API_KEY", key_form = "sk-" },
+  openai = { provider = "openai", base_url = "https://api.openai.com/v1", key_env = "OPENAI_API_KEY",
+    key_form = "sk-" },
   holysheep = { provider = "openai", base_url = "https://api.holysheep.ai/v1", key_env = "HOLYSHEEP_API_KEY" },
-  deepseek = { provider = "openai", base_url = "https://api.deepseek.com/v1", key_env = "DEEPSEEK_API_KEY", key_form = "sk-" },
+  deepseek = { provider = "openai", base_url = "https://api.deepseek.com/v1", key_env = "DEEPSEEK_API_KEY",
+    key_form = "sk-" },
   openrouter = {
     provider = "openai", base_url = "https://openrouter.ai/api/v1", key_env = "OPENROUTER_API_KEY", key_form = "sk-or-",
   },
-  groq = { provider = "openai", base_url = "https://api.groq.com/openai/v1", key_env = "GROQ_API_KEY", key_form = "gsk_" },
+  groq = { provider = "openai", base_url = "https://api.groq.com/openai/v1", key_env = "GROQ_API_KEY",
+    key_form = "gsk_" },
   mistral = { provider = "openai", base_url = "https://api.mistral.ai/v1", key_env = "MISTRAL_API_KEY" },
   xai = { provider = "openai", base_url = "https://api.x.ai/v1", key_env = "XAI_API_KEY", key_form = "xai-" },
   together = { provider = "openai", base_url = "https://api.together.xyz/v1", key_env = "TOGETHER_API_KEY" },

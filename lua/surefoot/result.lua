@@ -107,7 +107,8 @@ function M.cost(prices, usage, ...)
     if price then
       local cached = usage.cached_input_tokens or 0
       local fresh = math.max(0, usage.input_tokens - cached)
-      return (fresh * price.input + cached * (price.cached_input or price.input) + usage.output_tokens * price.output) / 1e6
+      return (fresh * price.input + cached * (price.cached_input
+        or price.input) + usage.output_tokens * price.output) / 1e6
     end
   end
 end

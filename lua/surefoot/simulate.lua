@@ -11,9 +11,9 @@
 --
 -- A script gets the number of the request (from 1), the request and the virtual time, and returns what happens: after
 -- (seconds until the headers), status (200), headers, and a body: body (a string, or a table to be encoded), text (an
--- answer in the provider's format) or events ({ { at =, data = } }); fault: nil, "hang", "reset" (no answer) or "cut" (half
--- an answer); connect (seconds until connected), fail ("resolve", "connect", "tls"), reused (over a kept connection).
--- A call outside of a task moves the clock until it has settled.
+-- answer in the provider's format) or events ({ { at =, data = } }); fault: nil, "hang", "reset" (no answer) or "cut"
+-- (half an answer); connect (seconds until connected), fail ("resolve", "connect", "tls"), reused (over a kept
+-- connection). A call outside of a task moves the clock until it has settled.
 
 local binding = require "surefoot.binding"
 local client = require "surefoot.client"
@@ -36,11 +36,16 @@ local M = {}
 ---@field reused boolean?
 
 local KEYS = {
-  after = "number", status = "number", headers = "table", text = "string", events = "table", fault = "string", connect = "number",
+  after = "number", status = "number", headers = "table", text = "string", events = "table", fault = "string",
+    connect = "number",
   fail = "string", reused = "boolean",
 }
 local FAULTS = { hang = true, reset = true, cut = true }
 local FAILS = { resolve = true, connect = true, tls = true }
+
+---@class surefoot.SimulationOptions
+---@field seed number?
+---@field endpoints table<string, fun(n: integer, request: table, now: number): surefoot.Script>
 
 ---@class surefoot.Simulation
 ---@field private engine table
@@ -96,7 +101,8 @@ local function spelled_out(script, request)
     headers[name:lower()] = value
   end
   return {
-    after = script.after, status = script.status, headers = headers, body = body, events = script.events, fault = script.fault,
+    after = script.after, status = script.status, headers = headers, body = body, events = script.events,
+      fault = script.fault,
     connect = script.connect, fail = script.fail, reused = script.reused,
   }
 end
@@ -118,7 +124,8 @@ local function serve(self)
     local count = self.counts[name] + 1
     self.counts[name] = count
     local request = setmetatable({
-      endpoint = name, method = method, url = url, path = url:match "^%a+://[^/]*(.*)$", headers = binding.headers(headers),
+      endpoint = name, method = method, url = url, path = url:match "^%a+://[^/]*(.*)$",
+        headers = binding.headers(headers),
       body = body,
     }, request_mt)
     local script = check_script(self.scripts[name](count, request, engine:now()), name)
@@ -141,7 +148,7 @@ local function pass(self, seconds)
 end
 
 --- Makes a simulation.
----@param options { seed: number?, endpoints: table<string, fun(n: integer, request: table, now: number): surefoot.Script> }
+---@param options surefoot.SimulationOptions
 ---@return surefoot.Simulation
 function M.new(options)
   if type(options) ~= "table" or type(options.endpoints) ~= "table" then
@@ -152,7 +159,8 @@ function M.new(options)
       error(("surefoot.simulate: unknown key %q; known are seed and endpoints"):format(tostring(key)), 3)
     end
   end
-  local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {}, ids = 0 }, mt)
+  local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {},
+    ids = 0 }, mt)
   for name, script in pairs(options.endpoints) do
     if type(name) ~= "string" or type(script) ~= "function" then
       error("surefoot.simulate: endpoints: expected names with functions", 3)
@@ -183,7 +191,8 @@ local function endpoints_of(self, given)
       copy[key] = value
     end
     if not self.scripts[copy.name] then
-      error(("endpoints[%d].name: no script for %q; known are %s"):format(i, tostring(copy.name), table.concat(self.names, ", ")), 0)
+      error(("endpoints[%d].name: no script for %q; known are %s"):format(i, tostring(copy.name),
+        table.concat(self.names, ", ")), 0)
     end
     list[i] = copy
   end
@@ -218,8 +227,8 @@ function Simulation:spawn(f, ...)
   return self.scheduler:spawn(f, ...)
 end
 
---- Runs the tasks: for so many virtual seconds, or until all of them have ended. Rethrows the error of a task that nobody
---- waited for.
+--- Runs the tasks: for so many virtual seconds, or until all of them have ended. Rethrows the error of a task that
+-- nobody - waited for.
 ---@param seconds number?
 function Simulation:run(seconds)
   local scheduler = self.scheduler

@@ -1,10 +1,11 @@
 --- Tasks: coroutines that wait for calls, timers and each other while others run; and the scheduler that runs them.
 --
--- A scheduler belongs to one engine, real or simulated. Whoever waits for an id of the engine (a call's or a timer's) does
--- so through a waiter, made for the context it is in:
+-- A scheduler belongs to one engine, real or simulated. Whoever waits for an id of the engine (a call's or a timer's)
+-- does so through a waiter, made for the context it is in:
 --   a task of this scheduler yields, and is resumed by the scheduler;
 --   a coroutine of the user's own loop (surefoot.use) waits by that loop's means;
---   everything else, the main thread or a coroutine that nobody here owns, blocks on the engine. What arrives for others
+--   everything else, the main thread or a coroutine that nobody here owns, blocks on the engine. What arrives for
+--   others
 --   meanwhile is only noted; they run when their loop turns again.
 -- Tasks are never resumed from inside the engine.
 
@@ -108,8 +109,8 @@ local function finish(task, ok, ...)
   end
 end
 
---- Cancels what the task waits for: it sees nil and an error of kind "cancelled" there and may go on. A task that has not
---- begun never does; one that is not waiting is told at its next wait.
+--- Cancels what the task waits for: it sees nil and an error of kind "cancelled" there and may go on. A task that has
+-- not - begun never does; one that is not waiting is told at its next wait.
 function Task:cancel()
   if self.state == "new" then
     self.co, self.observed = nil, true
@@ -188,7 +189,8 @@ function Task:wait(seconds)
       if scheduler.running then
         error("task:wait: called from a coroutine that is no task: tasks stand still while it waits", 2)
       elseif not scheduler:drive(function() return self.state == "done" end, seconds) then
-        return nil, errors.new { kind = "timeout", message = "the task has not ended within " .. errors.seconds(seconds) }
+        return nil, errors.new { kind = "timeout", message = "the task has not ended within "
+          .. errors.seconds(seconds) }
       end
     else
       local ok, problem = join(self, seconds)

@@ -20,7 +20,8 @@ describe("client:batch", function()
     local progress = {}
     local outcomes, summary = client:batch({ "3", "bad", { messages = { { role = "user", content = "1" } } } }, {
       on_progress = function(done, total, outcome, index)
-        progress[#progress + 1] = ("%d/%d #%d %s"):format(done, total, index, outcome.error and outcome.error.kind or outcome.result.text)
+        progress[#progress + 1] = ("%d/%d #%d %s"):format(done, total, index, outcome.error and outcome.error.kind
+          or outcome.result.text)
       end,
     })
     assert.equal("3", outcomes[1].result.text)
@@ -145,8 +146,10 @@ describe("client:each", function()
     local sim = simulate(function() count = count + 1 return { after = 1, text = "x" } end)
     local client = sim:client {}
     local function leave()
-      for _ in client:each({ "1", "1", "1", "1", "1", "1" }, { concurrency = 2 }) do
-        break
+      for index in client:each({ "1", "1", "1", "1", "1", "1" }, { concurrency = 2 }) do
+        if index then
+          break
+        end
       end
     end
     leave()

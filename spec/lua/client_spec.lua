@@ -32,7 +32,8 @@ describe("client:chat", function()
     local client, seen = recording(function()
       return { after = 0.5, text = "Hi there", headers = { ["X-Request-Id"] = "srv-1", ["X-A"] = "1" } }
     end, { api_key = "k-1", prices = { simulated = { input = 1, output = 2 } } })
-    local result = assert(client:chat({ messages = { { role = "user", content = "Hello" } }, temperature = 0 }, { tags = { job = 1 } }))
+    local result = assert(client:chat({ messages = { { role = "user", content = "Hello" } }, temperature = 0 },
+      { tags = { job = 1 } }))
     assert.equal("Hi there", result.text)
     assert.equal("stop", result.finish_reason)
     assert.equal("a", result.endpoint)
@@ -47,7 +48,8 @@ describe("client:chat", function()
     assert.is_false(result.usage.estimated)
     assert.equal("Hi there", result.body.choices[1].message.content)
     assert.equal(1, #result.attempts)
-    assert.same({ "a", "ok", 200, "simulated", false }, { result.attempts[1].endpoint, result.attempts[1].kind, result.attempts[1].status,
+    assert.same({ "a", "ok", 200, "simulated", false },
+      { result.attempts[1].endpoint, result.attempts[1].kind, result.attempts[1].status,
       result.attempts[1].model, result.attempts[1].hedge })
     local request = seen[1]
     assert.equal("POST", request.method)
@@ -76,7 +78,8 @@ describe("client:chat", function()
     assert.equal(seen[1].headers["idempotency-key"], seen[3].headers["idempotency-key"])
     assert.equal(seen[1].headers["x-request-id"], result.request_id)
     assert(client:chat("Hello", { idempotency_key = "mine", headers = { ["X-Request-ID"] = "r", ["X-B"] = "b" } }))
-    assert.same({ "mine", "r", "b" }, { seen[4].headers["idempotency-key"], seen[4].headers["x-request-id"], seen[4].headers["x-b"] })
+    assert.same({ "mine", "r", "b" }, { seen[4].headers["idempotency-key"], seen[4].headers["x-request-id"],
+      seen[4].headers["x-b"] })
     assert(client:chat "Hello")
     assert.not_equal(seen[1].headers["x-request-id"], seen[5].headers["x-request-id"])
   end)
@@ -113,7 +116,8 @@ describe("client:chat", function()
   end)
 
   it("fails as the last answer says, without keys", function()
-    local client = recording(status(401, { error = { message = "Incorrect API key provided: s3cret.", code = "invalid_api_key" } },
+    local client = recording(status(401, { error = { message = "Incorrect API key provided: s3cret.",
+      code = "invalid_api_key" } },
       { ["x-request-id"] = "srv-9" }), { api_key = "s3cret" })
     local result, err = client:chat "Hello"
     assert.is_nil(result)
@@ -128,7 +132,8 @@ describe("client:chat", function()
     assert.is_falsy(tostring(err):find("s3cret", 1, true))
     assert.is_falsy(err.body.error.message:find("s3cret", 1, true))
     assert.is_falsy((err.attempts[1].message or ""):find("s3cret", 1, true))
-    assert.equal("unauthorized: Incorrect API key provided: [key] from a (attempt 1 of 5, request srv-9)", tostring(err))
+    assert.equal("unauthorized: Incorrect API key provided: [key] from a (attempt 1 of 5, request srv-9)",
+      tostring(err))
   end)
 
   it("gives up after max_attempts, saying what the last one said", function()
@@ -142,7 +147,8 @@ describe("client:chat", function()
   end)
 
   it("never tries again what cannot get better", function()
-    local client, seen = recording(status(400, { error = { message = "bad temperature", type = "invalid_request_error", code = "x" } }))
+    local client, seen = recording(status(400, { error = { message = "bad temperature", type = "invalid_request_error",
+      code = "x" } }))
     local _, err = client:chat "Hello"
     assert.equal(1, #seen)
     assert.same({ "invalid_request", "x", 400 }, { err.kind, err.code, err.status })
@@ -150,12 +156,14 @@ describe("client:chat", function()
   end)
 
   it("says which timer it was", function()
-    local client = recording(function() return { fault = "hang" } end, { timeout = { attempt = 3 }, retry = { max_attempts = 1 } })
+    local client = recording(function() return { fault = "hang" } end,
+      { timeout = { attempt = 3 }, retry = { max_attempts = 1 } })
     local _, err = client:chat "Hello"
     assert.equal("timeout", err.kind)
     assert.is_string(err.phase)
     assert.equal(3, err.attempts[1].latency)
-    client = recording(function() return { connect = 60, text = "x" } end, { timeout = { connect = 2 }, retry = { max_attempts = 1 } })
+    client = recording(function() return { connect = 60, text = "x" } end,
+      { timeout = { connect = 2 }, retry = { max_attempts = 1 } })
     _, err = client:chat "Hello"
     assert.same({ "timeout", "connect" }, { err.kind, err.phase })
     assert.is_false(err.sent)
@@ -194,7 +202,8 @@ describe("client:chat", function()
       a = function(_, request) return { text = "a:" .. request.json.model } end,
       b = function(_, request) return { text = "b:" .. request.json.model } end,
     }
-    local client = sim:client { model = "long", endpoints = { { name = "a", models = { long = "short" } }, { name = "b", models = { "other" } } } }
+    local client = sim:client { model = "long", endpoints = { { name = "a", models = { long = "short" } },
+      { name = "b", models = { "other" } } } }
     assert.equal("a:short", assert(client:chat "x").text)
     assert.equal("b:other", assert(client:chat({ model = "other", messages = {} })).text:gsub("a:", "b:"))
     local only_b = sim:client { endpoints = { { name = "b", models = { "other" } } } }
@@ -290,7 +299,8 @@ describe("client:chat", function()
   end)
 
   it("runs calls side by side, and queues in the order of arrival", function()
-    local client, _, sim = recording(function(n) return { after = 1, text = tostring(n) } end, { concurrency = { limit = 2 } })
+    local client, _, sim = recording(function(n) return { after = 1, text = tostring(n) } end,
+      { concurrency = { limit = 2 } })
     local texts = {}
     for i = 1, 4 do
       sim:spawn(function() texts[i] = assert(client:chat("x" .. i)).text end)
@@ -322,23 +332,28 @@ describe("misuse of a client", function()
     { "chat", { 5 }, "client:chat: expected a request table, got 5" },
     { "chat", { nil }, "client:chat: expected a request table, got a nil" },
     { "chat", { { messages = {}, stream = true } }, "client:chat: stream: this call returns whole answers" },
-    { "chat", { { messages = { { content = "a\255" } } } }, "client:chat: messages[1].content: invalid UTF-8 at byte 2 of 2 (0xFF)" },
-    { "chat", { { messages = { { content = print } } } }, "client:chat: messages[1].content: a function cannot be written" },
+    { "chat", { { messages = { { content = "a\255" } } } },
+      "client:chat: messages[1].content: invalid UTF-8 at byte 2 of 2 (0xFF)" },
+    { "chat", { { messages = { { content = print } } } },
+      "client:chat: messages[1].content: a function cannot be written" },
     { "chat", { { model = 5, messages = {} } }, "client:chat: model: expected a name, got 5" },
     { "chat", { "x", { deadlin = 1 } }, 'client:chat: deadlin: unknown key; did you mean "deadline"?' },
     { "chat", { "x", { deadline = -1 } }, "client:chat: deadline: expected seconds above 0" },
     { "chat", { "x", { hedge = true } }, "client:chat: hedge: is not available in this version" },
-    { "chat", { "x", { fallbacks = { { model = "m", endpoint = "zz" } } } }, 'client:chat: fallbacks[1].endpoint: no endpoint "zz"' },
+    { "chat", { "x", { fallbacks = { { model = "m", endpoint = "zz" } } } },
+      'client:chat: fallbacks[1].endpoint: no endpoint "zz"' },
     { "embeddings", { "x" }, 'client:embeddings: expected a request table, got "x"' },
     { "models", { 5 }, "client:models: options: expected a table, got 5" },
     { "request", { {} }, "client:request: path: is required" },
-    { "request", { { path = "x" } }, 'client:request: path: expected a path that begins with /, without spaces, got "x"' },
+    { "request", { { path = "x" } }, 'client:request: path: expected a path that begins with /, without spaces'
+      .. ', got "x"' },
     { "request", { { path = "/a b" } }, "client:request: path: expected a path" },
     { "request", { { path = "/x", method = "FETCH" } }, "client:request: method: expected one of" },
     { "request", { { path = "/x", json = {}, body = "x" } }, "client:request: body: give json or body, not both" },
     { "request", { { path = "/x", json = { x = 0 / 0 } } }, "client:request: json: x: NaN is no JSON number" },
     { "request", { { path = "/x", endpoint = "zz" } }, 'client:request: endpoint: no endpoint is named "zz"' },
-    { "request", { { path = "/x", headers = { ["a"] = "b\r\nc" } } }, "client:request: headers.a: contains a line break" },
+    { "request", { { path = "/x", headers = { ["a"] = "b\r\nc" } } },
+      "client:request: headers.a: contains a line break" },
     { "batch", { 5 }, "client:batch: requests: expected a list, got 5" },
     { "batch", { { 5 } }, "client:batch: requests[1]: expected a request table or a text, got 5" },
     { "batch", { {}, { concurrency = 0 } }, "client:batch: concurrency: expected a whole number from 1" },
@@ -407,7 +422,8 @@ describe("client:embeddings, models, request", function()
     assert.same({ "POST", "/v1/files?x=1", '{"a":1}', "1", "application/json" },
       { seen[1].method, seen[1].path, seen[1].body, seen[1].headers["x-a"], seen[1].headers["content-type"] })
     assert.equal("plain", assert(client:request { path = "/files", body = "bytes", method = "PUT" }).body)
-    assert.same({ "PUT", "bytes", "application/octet-stream" }, { seen[2].method, seen[2].body, seen[2].headers["content-type"] })
+    assert.same({ "PUT", "bytes", "application/octet-stream" },
+      { seen[2].method, seen[2].body, seen[2].headers["content-type"] })
     reply = assert(client:request { path = "/files/1", method = "DELETE" })
     assert.same({ 204, "" }, { reply.status, reply.body })
     assert.same({ whole = true }, assert(client:request { path = "/y" }).body)
@@ -457,7 +473,8 @@ describe("keys", function()
   end)
 
   it("of a function are scrubbed as well", function()
-    local client = recording(status(400, { error = { message = "key tok-9 is odd" } }), { api_key = function() return "tok-9" end })
+    local client = recording(status(400, { error = { message = "key tok-9 is odd" } }),
+      { api_key = function() return "tok-9" end })
     local _, err = client:chat "x"
     assert.equal("key [key] is odd", err.message)
   end)
@@ -487,7 +504,8 @@ describe("client:stats", function()
       a = function(n) return n == 1 and { after = 0.1, status = 500 } or { after = 0.2, text = "12345678" } end,
       b = status(400),
     }
-    local client = sim:client { endpoints = { { name = "a" }, { name = "b", models = { "m" } } }, prices = { simulated = { output = 1e6 } } }
+    local client = sim:client { endpoints = { { name = "a" }, { name = "b", models = { "m" } } },
+      prices = { simulated = { output = 1e6 } } }
     assert(client:chat "x")
     client:chat { model = "m", messages = {} }
     local stats = client:stats()

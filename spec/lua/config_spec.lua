@@ -23,13 +23,15 @@ describe("config", function()
     local c = resolve { base_url = url }
     assert.same({ connect = 10, first_token = 60, idle = 30, attempt = 120, total = 300 }, c.timeout)
     assert.same({
-      max_attempts = 5, strategy = "exponential", base_delay = 0.5, throttled_base_delay = 1, max_delay = 60, jitter = "full",
+      max_attempts = 5, strategy = "exponential", base_delay = 0.5, throttled_base_delay = 1, max_delay = 60,
+        jitter = "full",
       budget = { capacity = 500, transient_cost = 14, throttled_cost = 5, floor_per_second = 1 },
     }, c.retry)
     assert.same({ limit = 100, queue = 1000, adaptive = false, min = 1, max = 200 }, c.concurrency)
     assert.same({ strategy = "latency", decay = 10, slow_start = 60, penalty = 5 }, c.routing)
     assert.same({
-      response_bytes = 67108864, event_bytes = 16777216, header_bytes = 262144, stream_buffer_bytes = 1048576, json_depth = 128,
+      response_bytes = 67108864, event_bytes = 16777216, header_bytes = 262144, stream_buffer_bytes = 1048576,
+        json_depth = 128,
     }, c.limits)
     assert.same({ idle = 50, age = 600 }, c.keepalive)
     assert.is_nil(c.rate)
@@ -53,12 +55,15 @@ describe("config", function()
 
   it("lets an endpoint override what the client says, field by field", function()
     local c = resolve {
-      timeout = { connect = 3, idle = 7 }, breaker = { failure_threshold = 9 }, headers = { ["X-A"] = "1", ["X-B"] = "1" },
+      timeout = { connect = 3, idle = 7 }, breaker = { failure_threshold = 9 },
+        headers = { ["X-A"] = "1", ["X-B"] = "1" },
       rate = { requests_per_second = 5, tokens_per_minute = 6000 }, api_key = "k0",
       endpoints = {
         { url = url, name = "a" },
-        { url = "https://b.example.com/v1/", timeout = { idle = 1, attempt = 50 }, breaker = { window = 10 }, api_key = { "k1", "k2" },
-          headers = { ["x-b"] = "2" }, rate = { requests_per_second = 0.5 }, concurrency = { limit = 3 }, priority = 2, weight = 0.5 },
+        { url = "https://b.example.com/v1/", timeout = { idle = 1, attempt = 50 }, breaker = { window = 10 },
+          api_key = { "k1", "k2" },
+          headers = { ["x-b"] = "2" }, rate = { requests_per_second = 0.5 }, concurrency = { limit = 3 }, priority = 2,
+            weight = 0.5 },
         { url = "https://c.example.com", breaker = false, rate = false },
       },
     }
@@ -69,7 +74,8 @@ describe("config", function()
     assert.is_nil(d.breaker)
     assert.same({ ["x-a"] = "1", ["x-b"] = "2" }, b.headers)
     assert.same({ { "k0" }, { "k1", "k2" }, { "k0" } }, { a.keys, b.keys, d.keys })
-    assert.same({ requests_per_second = 5, burst = 5, tokens_per_minute = 6000, token_burst = 6000, adaptive = true }, c.rate)
+    assert.same({ requests_per_second = 5, burst = 5, tokens_per_minute = 6000, token_burst = 6000, adaptive = true },
+      c.rate)
     assert.same({ requests_per_second = 0.5, burst = 1, adaptive = true }, b.rate)
     assert.is_nil(a.rate)
     assert.same({ limit = 3, adaptive = false, min = 1, max = 200 }, b.concurrency)
@@ -88,8 +94,8 @@ describe("config", function()
     assert.same({}, resolve({ preset = "ollama" }).endpoints[1].keys)
     assert.same({ "own" }, resolve({ preset = "openai", api_key = "own" }).endpoints[1].keys)
     assert.equal(url, resolve({ preset = "openai", api_key = "k", base_url = url }).endpoints[1].url)
-    assert.equal("environment variable GROQ_API_KEY: contains a line break or a control character: was it read from a file "
-      .. "with its end of line?", problem({ preset = "groq" }, { GROQ_API_KEY = "gsk_1\n" }))
+    assert.equal("environment variable GROQ_API_KEY: contains a line break or a control character: was it read from "
+      .. "a file " .. "with its end of line?", problem({ preset = "groq" }, { GROQ_API_KEY = "gsk_1\n" }))
   end)
 
   it("gives every endpoint a name of its own", function()
@@ -108,13 +114,15 @@ describe("config", function()
   end)
 
   it("takes switches and short forms", function()
-    local c = resolve { base_url = url, routing = "round_robin", rate = true, breaker = true, retry = { budget = false, jitter = 0.25 } }
+    local c = resolve { base_url = url, routing = "round_robin", rate = true, breaker = true,
+      retry = { budget = false, jitter = 0.25 } }
     assert.equal("round_robin", c.routing.strategy)
     assert.same({ adaptive = true }, c.rate)
     assert.equal(5, c.endpoints[1].breaker.failure_threshold)
     assert.is_false(c.retry.budget)
     assert.equal(0.25, c.retry.jitter)
-    assert.same({ ["m"] = { input = 1, output = 2 } }, resolve({ base_url = url, prices = { m = { input = 1, output = 2 } } }).prices)
+    assert.same({ ["m"] = { input = 1, output = 2 } },
+      resolve({ base_url = url, prices = { m = { input = 1, output = 2 } } }).prices)
   end)
 
   it("takes math.huge where it means none", function()
@@ -131,14 +139,16 @@ describe("config", function()
   end)
 
   it("accepts features of later versions only switched off", function()
-    local off = { base_url = url, hedge = false, resume = "off", continue_on_length = 0, coalesce = false, health = false,
+    local off = { base_url = url, hedge = false, resume = "off", continue_on_length = 0, coalesce = false,
+      health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
     for key, value in pairs { hedge = true, resume = "auto", continue_on_length = 2, coalesce = true, health = true,
       spend = { limit = 5 }, shared = "name", log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end
-    assert.matches("^hedge%.quantil: unknown key; did you mean \"quantile\"%?", problem { base_url = url, hedge = { quantil = 1 } })
+    assert.matches("^hedge%.quantil: unknown key; did you mean \"quantile\"%?",
+      problem { base_url = url, hedge = { quantil = 1 } })
   end)
 
   local refused = {
@@ -150,7 +160,8 @@ describe("config", function()
     { { base_url = url, timeout = 5 }, "timeout: expected a table, got 5" },
     { { endpoints = { { url = url }, { url = url, timeout = { connect = -1 } } } },
       "endpoints[2].timeout.connect: expected seconds above 0 (math.huge: none), got -1" },
-    { { endpoints = { { url = url, timeout = { conect = 1 } } } }, 'endpoints[1].timeout.conect: unknown key; did you mean "connect"?' },
+    { { endpoints = { { url = url, timeout = { conect = 1 } } } },
+      'endpoints[1].timeout.conect: unknown key; did you mean "connect"?' },
     { { endpoints = { { url = url, timeout = { total = 1 } } } }, "endpoints[1].timeout.total: unknown key" },
     { { endpoints = { { url = url, concurrency = { queue = 1 } } } }, "endpoints[1].concurrency.queue: unknown key" },
     { { endpoints = { { url = url, retry = {} } } }, "endpoints[1].retry: unknown key" },
@@ -158,43 +169,57 @@ describe("config", function()
     { { endpoints = { a = { url = url } } }, "endpoints.a: a list is expected here, without names" },
     { { endpoints = { {} } }, "endpoints[1].url: is required" },
     { { endpoints = { 7 } }, "endpoints[1]: expected an endpoint table, got 7" },
-    { { base_url = url, timeout = { connect = 0 / 0 } }, "timeout.connect: expected seconds above 0 (math.huge: none), got NaN" },
-    { { base_url = url, timeout = { connect = "5" } }, 'timeout.connect: expected seconds above 0 (math.huge: none), got "5"' },
-    { { base_url = url, retry = { base_delay = math.huge } }, "retry.base_delay: expected seconds from 0 to 3600, got inf" },
-    { { base_url = url, retry = { max_attempts = 0 } }, "retry.max_attempts: expected a whole number from 1 to 100, got 0" },
-    { { base_url = url, retry = { max_attempts = 1.5 } }, "retry.max_attempts: expected a whole number from 1 to 100, got 1.5" },
+    { { base_url = url, timeout = { connect = 0 / 0 } },
+      "timeout.connect: expected seconds above 0 (math.huge: none), got NaN" },
+    { { base_url = url, timeout = { connect = "5" } },
+      'timeout.connect: expected seconds above 0 (math.huge: none), got "5"' },
+    { { base_url = url, retry = { base_delay = math.huge } },
+      "retry.base_delay: expected seconds from 0 to 3600, got inf" },
+    { { base_url = url, retry = { max_attempts = 0 } },
+      "retry.max_attempts: expected a whole number from 1 to 100, got 0" },
+    { { base_url = url, retry = { max_attempts = 1.5 } },
+      "retry.max_attempts: expected a whole number from 1 to 100, got 1.5" },
     { { base_url = url, retry = { strategy = "expo" } },
-      'retry.strategy: expected one of "exponential", "linear", "fibonacci", "decorrelated", got "expo"; did you mean "linear"?' },
+      'retry.strategy: expected one of "exponential", "linear", "fibonacci", "decorrelated", '
+        .. 'got "expo"; did you mean "linear"?' },
     { { base_url = url, retry = { jitter = 2 } },
       'retry.jitter: expected one of "full", "equal", "none", or a number from 0 to 1, got 2' },
-    { { base_url = url, retry = { on_status = { 503, 200 } } }, "retry.on_status[2]: expected a whole number from 300 to 599, got 200" },
+    { { base_url = url, retry = { on_status = { 503, 200 } } },
+      "retry.on_status[2]: expected a whole number from 300 to 599, got 200" },
     { { base_url = url, routing = "fastest" }, "routing: expected one of" },
     { { base_url = url, concurrency = { min = 5, max = 4 } }, "concurrency.min: is above max (5 > 4)" },
-    { { base_url = url, preset = "opnai" }, 'preset: no preset "opnai"; did you mean "openai"? Known are deepseek, groq,' },
-    { { preset = "openai" }, "api_key: is required: none was given, and the environment variable OPENAI_API_KEY is not set" },
+    { { base_url = url, preset = "opnai" },
+      'preset: no preset "opnai"; did you mean "openai"? Known are deepseek, groq,' },
+    { { preset = "openai" },
+      "api_key: is required: none was given, and the environment variable OPENAI_API_KEY is not set" },
     { { base_url = url, provider = "opnai" }, 'provider: no provider "opnai"; did you mean "openai"?' },
     { { base_url = url, api_key = "" }, "api_key: expected a key (a string that is not empty), got an empty string" },
     { { base_url = url, api_key = "k\r\nx: y" }, "api_key: contains a line break" },
     { { base_url = url, api_key = { "a", "b\n" } }, "api_key[2]: contains a line break" },
     { { base_url = url, api_key = {} }, "api_key: the list of keys is empty" },
     { { base_url = url, api_key = 5 }, "api_key: expected a key (a string that is not empty), got a number" },
-    { { base_url = url, headers = { ["x-a"] = "1\r\nx-b: 2" } }, '["x-a"]: contains a line break or a control character' },
+    { { base_url = url, headers = { ["x-a"] = "1\r\nx-b: 2" } },
+      '["x-a"]: contains a line break or a control character' },
     { { base_url = url, headers = { ["x a"] = "1" } }, 'headers["x a"]: is no header name' },
-    { { base_url = url, headers = { ["Content-Length"] = "1" } }, 'headers["Content-Length"]: is set by surefoot itself' },
+    { { base_url = url, headers = { ["Content-Length"] = "1" } },
+      'headers["Content-Length"]: is set by surefoot itself' },
     { { base_url = url, headers = { a = {} } }, "headers.a: expected a string, got a table" },
     { { base_url = url, headers = { "a" } }, "headers[1]: is no header name" },
     { { base_url = "api.example.com/v1" }, "base_url: no scheme: begin with https://" },
     { { base_url = "ftp://example.com" }, "base_url: the scheme is neither https nor http" },
     { { base_url = "http://example.com/v1" }, "base_url: plain http to example.com would show the key" },
-    { { endpoints = { { url = url }, { url = "https://u:p@example.com" } } }, "endpoints[2].url: has credentials before the host" },
+    { { endpoints = { { url = url }, { url = "https://u:p@example.com" } } },
+      "endpoints[2].url: has credentials before the host" },
     { { base_url = "https://example.com/v1?key=s3cret" }, "base_url: has a query" },
     { { base_url = "https://example.com/v1#x" }, "base_url: has a fragment" },
     { { base_url = "https:///v1" }, "base_url: no host" },
     { { base_url = "https://a:99999/" }, "base_url: the port is out of range" },
     { { base_url = "https://a b/" }, "base_url: contains a space" },
     { { base_url = "https://a:b/" }, "base_url: the host is malformed" },
-    { { endpoints = { { url = url, name = "a" }, { url = url, name = "a" } } }, 'endpoints[2].name: "a" names another endpoint already' },
-    { { base_url = url, fallbacks = { { model = "m", endpoint = "hk" } } }, 'fallbacks[1].endpoint: no endpoint "hk"; did you mean "api.example.com:443"?' },
+    { { endpoints = { { url = url, name = "a" }, { url = url, name = "a" } } },
+      'endpoints[2].name: "a" names another endpoint already' },
+    { { base_url = url, fallbacks = { { model = "m", endpoint = "hk" } } },
+      'fallbacks[1].endpoint: no endpoint "hk"; did you mean "api.example.com:443"?' },
     { { base_url = url, fallbacks = { {} } }, "fallbacks[1].model: is required" },
     { { base_url = url, fallbacks = { 5 } }, "fallbacks[1]: expected a model name" },
     { { base_url = url, json = { encode = 1 } }, "json.encode: expected a function, got 1" },
@@ -223,7 +248,8 @@ describe("config", function()
 
   it("never shows a key or a header's value", function()
     for _, given in ipairs {
-      { base_url = url, api_key = "s3cret\n" }, { base_url = url, api_key = { "s3cret\n" } }, { base_url = url, headers = { a = "s3cret\n" } },
+      { base_url = url, api_key = "s3cret\n" }, { base_url = url, api_key = { "s3cret\n" } },
+        { base_url = url, headers = { a = "s3cret\n" } },
       { base_url = "https://s3cret@h/" }, { base_url = "s3cret" },
     } do
       assert.is_falsy(problem(given):find("s3cret", 1, true))
@@ -244,11 +270,13 @@ describe("call options", function()
     assert.same({ deadline = 5, timeout = { idle = 1 }, hedge = false, headers = { a = "1" } },
       config.options({ deadline = 5, timeout = { idle = 1 }, hedge = false, headers = { A = 1 } }, c))
     assert.equal('deadine: unknown key; did you mean "deadline"?', options_problem { deadine = 1 })
-    assert.matches('^priority: expected one of "high", "normal", "low", got "hihg"; did you mean "high"%?', options_problem { priority = "hihg" })
+    assert.matches('^priority: expected one of "high", "normal", "low", got "hihg"; did you mean "high"%?',
+      options_problem { priority = "hihg" })
     assert.equal("hedge: is not available in this version", options_problem { hedge = true })
     assert.matches("^idempotency_key: contains a line break", options_problem { idempotency_key = "a\r\nb" })
     assert.matches("^cancel: expected a surefoot.canceller%(%), got a table", options_problem { cancel = {} })
-    assert.matches("^fallbacks%[1%]%.endpoint: no endpoint", options_problem { fallbacks = { { model = "m", endpoint = "x" } } })
+    assert.matches("^fallbacks%[1%]%.endpoint: no endpoint",
+      options_problem { fallbacks = { { model = "m", endpoint = "x" } } })
     assert.matches("^options: expected a table", options_problem(5))
   end)
 end)
@@ -256,7 +284,8 @@ end)
 describe("config.reference", function()
   it("lists every key with its default", function()
     local text = config.reference()
-    assert.truthy(text:find("| `timeout.connect` | seconds above 0 (math.huge: none) | 10 | name lookup, TCP and TLS |", 1, true))
+    local row = "| `timeout.connect` | seconds above 0 (math.huge: none) | 10 | name lookup, TCP and TLS |"
+    assert.truthy(text:find(row, 1, true))
     assert.truthy(text:find("| `limits.response_bytes` | bytes from 1 KiB to 1 TiB | 64 MiB |", 1, true))
     for _, key in ipairs { "retry.budget.capacity", "breaker`*", "headers`*", "deadline", "weight", "hedge" } do
       assert.truthy(text:find("`" .. key, 1, true), key)

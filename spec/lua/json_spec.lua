@@ -67,7 +67,8 @@ describe("json.encode", function()
     deep = { deep }
   end
   local refused = {
-    { { messages = { { content = "ok" }, { content = "ab\255" } } }, "messages[2].content: invalid UTF-8 at byte 3 of 3 (0xFF)" },
+    { { messages = { { content = "ok" }, { content = "ab\255" } } },
+      "messages[2].content: invalid UTF-8 at byte 3 of 3 (0xFF)" },
     { { temperature = 0 / 0 }, "temperature: NaN is no JSON number" },
     { { top_p = math.huge }, "top_p: infinity is no JSON number" },
     { { top_p = -math.huge }, "top_p: infinity is no JSON number" },
@@ -105,8 +106,10 @@ end)
 describe("json.invalid_utf8", function()
   local good = { "", "abc", "é", "€", "😀", "\237\159\191", "\238\128\128", "\244\143\191\191", "\240\144\128\128" }
   local bad = {
-    { "\128", 1 }, { "a\192\128", 2 }, { "\193\191", 1 }, { "é\224\159\191", 3 }, { "\237\160\128", 1 }, { "\240\143\191\191", 1 },
-    { "\244\144\128\128", 1 }, { "\245\128\128\128", 1 }, { "ab\226\130", 3 }, { "\240\159\152", 1 }, { "\195(", 1 }, { "\226\130(", 1 },
+    { "\128", 1 }, { "a\192\128", 2 }, { "\193\191", 1 }, { "é\224\159\191", 3 }, { "\237\160\128", 1 },
+      { "\240\143\191\191", 1 },
+    { "\244\144\128\128", 1 }, { "\245\128\128\128", 1 }, { "ab\226\130", 3 }, { "\240\159\152", 1 }, { "\195(", 1 },
+      { "\226\130(", 1 },
   }
   it("accepts well-formed strings", function()
     for _, s in ipairs(good) do
@@ -146,7 +149,8 @@ describe("json.decode", function()
       assert.is_nil(value)
       assert.equal("truncated", kind, "cut after " .. length)
     end
-    for _, text in ipairs { "", "  \n", "<html><body>502</body></html>", "{]", '{"a":1}x', "[NaN]", "[0x10]", "not json", '{"a" 1, "b": 2, "c": 3}' } do
+    for _, text in ipairs { "", "  \n", "<html><body>502</body></html>", "{]", '{"a":1}x', "[NaN]", "[0x10]",
+      "not json", '{"a" 1, "b": 2, "c": 3}' } do
       local value, kind, message = json.decode(text)
       assert.is_nil(value)
       assert.equal("malformed", kind, text)

@@ -13,7 +13,8 @@ describe("client:verify", function()
       down = counted("down", { after = 1, status = 503 }),
       away = function() return { fail = "connect", after = 1 } end,
     } }
-    local client = sim:client { preset = "openai", api_key = "nope-1", endpoints = { "good", "key", "page", "down", "away" } }
+    local client = sim:client { preset = "openai", api_key = "nope-1",
+      endpoints = { "good", "key", "page", "down", "away" } }
     local report = client:verify()
     assert.is_false(report.ok)
     local kinds = {}

@@ -41,8 +41,10 @@ local function endpoint_config(endpoint, keepalive, agent)
   return {
     name = endpoint.name, url = endpoint.url, weight = endpoint.weight, priority = endpoint.priority,
     keys = key_headers(endpoint), headers = header_lines(headers), timeout = endpoint.timeout,
-    breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency, proxy = endpoint.proxy,
-    tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version, doh_url = dns.doh_url,
+    breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency,
+      proxy = endpoint.proxy,
+    tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version,
+      doh_url = dns.doh_url,
     http_version = endpoint.http_version, keepalive = keepalive,
   }
 end

@@ -1,7 +1,8 @@
 --- Reads values against the specs of the schema: says where a value stands, what it is and what would be right.
 --
--- check(spec, value, path) gives the value back, tables as copies without defaults; fill(spec, value) adds the defaults.
--- What is wrong is thrown as a string without a position; whoever is called by the user rethrows it at the user's line.
+-- check(spec, value, path) gives the value back, tables as copies without defaults; fill(spec, value) adds the
+-- defaults. What is wrong is thrown as a string without a position; whoever is called by the user rethrows it at the
+-- user's line.
 
 local words = require "surefoot.config.text"
 
@@ -104,7 +105,8 @@ function types.enum(spec, value, path)
     end
   end
   local near = type(value) == "string" and words.nearest(value, spec.values)
-  fail(path, "expected %s, got %s%s", words.describe(spec), show(value), near and format("; did you mean %q?", near) or "")
+  fail(path, "expected %s, got %s%s", words.describe(spec), show(value), near and format("; did you mean %q?", near)
+    or "")
 end
 
 function types.either(spec, value, path)
@@ -220,7 +222,8 @@ function types.map(spec, value, path)
   return copy
 end
 
-local own_headers = { ["content-length"] = true, ["transfer-encoding"] = true, host = true, connection = true, expect = true }
+local own_headers = { ["content-length"] = true, ["transfer-encoding"] = true, host = true, connection = true,
+  expect = true }
 
 -- Values may be secrets: no message shows one.
 function types.header_map(spec, value, path)
@@ -248,7 +251,8 @@ end
 
 local function key_string(value, path)
   if type(value) ~= "string" or value == "" then
-    fail(path, "expected a key (a string that is not empty), got %s", value == "" and "an empty string" or "a " .. type(value))
+    fail(path, "expected a key (a string that is not empty), got %s", value == "" and "an empty string" or "a "
+      .. type(value))
   elseif value:find "[%z\1-\31\127]" then
     fail(path, "contains a line break or a control character: was it read from a file with its end of line?")
   elseif value:find "^ " or value:find " $" then

@@ -10,7 +10,8 @@ local M = {}
 ---@field loopback boolean
 
 local function is_loopback(host)
-  return host == "localhost" or host:find "%.localhost$" ~= nil or host == "::1" or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
+  return host == "localhost" or host:find "%.localhost$" ~= nil or host == "::1"
+    or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
 end
 
 -- What is wrong is said without showing the URL: it may hold a key or a password.

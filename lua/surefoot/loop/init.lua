@@ -10,7 +10,7 @@
 --    readable, call surefoot.step(). step() never blocks, and runs the tasks of surefoot.spawn as far as they go. No
 --    timers are needed: they are inside the fd. An error of a task that nobody waits for comes out of step().
 --
--- 2. Let your loop run its coroutines. In addition to the above, call surefoot.use { wait =, wake =, spawn =, sleep = }:
+-- 2. Let your loop run its coroutines. In addition to the above, call surefoot.use with a table of:
 --    wait(token)    called in the coroutine that has to wait; suspends it, and returns when it was resumed. Returning
 --                   early is harmless.
 --    wake(token)    called once inside step(), when what that token waits for has come: make its coroutine runnable.
@@ -100,8 +100,8 @@ function M.now()
   return task and task.scheduler.engine:now() or core.now()
 end
 
---- Runs f as a task in the native loop until all tasks have ended, and returns what f returned. Rethrows f's error, else
---- that of a task that nobody waited for.
+--- Runs f as a task in the native loop until all tasks have ended, and returns what f returned. Rethrows f's error,
+-- else - that of a task that nobody waited for.
 ---@param f function
 ---@return any ...
 function M.run(f, ...)
@@ -137,7 +137,8 @@ function M.spawn(f, ...)
     error("surefoot.spawn: expected a function, got a " .. type(f), 2)
   end
   return spawn(M.scheduler(), f, ...)
-    or error("surefoot.spawn: no loop is running; call it inside surefoot.run, or see surefoot.pollfd and surefoot.use", 2)
+    or error("surefoot.spawn: no loop is running; call it inside surefoot.run, or see surefoot.pollfd and "
+      .. "surefoot.use", 2)
 end
 
 --- Begins a task for each function; where no loop turns, tasks that wait to be driven.

@@ -9,7 +9,7 @@ local openai = require "surefoot.provider.openai"
 ---@field body string
 
 ---@class surefoot.Verdict
----@field class string  "transient" "throttled" "overloaded" "key" "endpoint" "route" "final" "again"; nil: by the status
+---@field class string  "transient" "throttled" "overloaded" "key" "endpoint" "route" "final" "again"
 ---@field kind surefoot.Kind
 ---@field code string?
 ---@field message string?

@@ -3,9 +3,9 @@
 -- An operation says how a request becomes bytes and what bytes mean:
 --   encode(request, model, changes, codec) -> body | nil, problem        (body nil without a problem: none is sent)
 --   decode(reply, codec, request)          -> fields | nil, verdict
--- reply = { status =, headers = block, body = string }. verdict = { class =, kind =, code =, message =, wait =, body = }.
--- A 2xx answer is good only if it is a whole JSON document of the right form: HTML with 200, an `error` object with 200
--- and a text that ends early are failures, whatever the status says.
+-- reply = { status =, headers = block, body = string }. verdict = { class =, kind =, code =, message =, wait =, body
+-- = }. A 2xx answer is good only if it is a whole JSON document of the right form: HTML with 200, an `error` object
+-- with 200 and a text that ends early are failures, whatever the status says.
 
 local classify = require "surefoot.classify"
 local json = require "surefoot.json"
@@ -76,7 +76,8 @@ local function document_of(reply, codec)
     if reply.body:find "^%s*<" then
       return malformed("the answer is HTML or XML, not JSON: " .. beginning(reply.body))
     elseif problem == "truncated" then
-      return nil, { class = "transient", kind = "truncated", message = "the JSON of the answer ends early: " .. message }
+      return nil, { class = "transient", kind = "truncated", message = "the JSON of the answer ends early: "
+        .. message }
     elseif not reply.body:find "%S" then
       return malformed "the answer is empty"
     end

@@ -15,7 +15,8 @@ local whole = [[{"id":"c-1","object":"chat.completion","created":1,"model":"m-20
 
 describe("openai chat", function()
   it("writes the request with the upstream's model, everything else untouched", function()
-    local request = { messages = { { role = "user", content = "Hi" } }, temperature = 0.5, unknown = { deep = json.null } }
+    local request = { messages = { { role = "user", content = "Hi" } }, temperature = 0.5,
+      unknown = { deep = json.null } }
     assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"up","temperature":0.5,"unknown":{"deep":null}}',
       chat.encode(request, "up", nil, codec))
     assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"up","temperature":0,"unknown":{"deep":null}}',
@@ -39,7 +40,8 @@ describe("openai chat", function()
     assert.is_nil(fields.tool_calls)
     assert.equal("assistant", fields.message.role)
     assert.equal("fp", fields.body.system_fingerprint)
-    assert.same({ input_tokens = 9, output_tokens = 12, total_tokens = 21, cached_input_tokens = 4, reasoning_tokens = 3, estimated = false },
+    assert.same({ input_tokens = 9, output_tokens = 12, total_tokens = 21, cached_input_tokens = 4,
+      reasoning_tokens = 3, estimated = false },
       fields.usage)
   end)
 
@@ -60,8 +62,8 @@ describe("openai chat", function()
       "function":{"name":"f","arguments":"{\"a\":1}"}}]},"finish_reason":"tool_calls"}]}]], codec)
     assert.is_nil(fields.text)
     assert.equal('{"a":1}', fields.tool_calls[1]["function"].arguments)
-    fields = chat.decode(reply [[{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}],
-      "reasoning_content":"hm","tool_calls":[]},"finish_reason":null}]}]], codec)
+    fields = chat.decode(reply [[{"choices":[{"message":{"content":[{"type":"text","text":"a"},
+      {"type":"image"},{"type":"text","text":"b"}],"reasoning_content":"hm","tool_calls":[]},"finish_reason":null}]}]], codec)
     assert.same({ "ab", "hm" }, { fields.text, fields.reasoning })
     assert.is_nil(fields.finish_reason)
     assert.is_nil(fields.tool_calls)
@@ -77,7 +79,8 @@ describe("openai chat", function()
   it("reads usage in other providers' forms", function()
     assert.same({ input_tokens = 5, output_tokens = 2, total_tokens = 7, cached_input_tokens = 3, estimated = false },
       openai.usage { prompt_tokens = 5, completion_tokens = 2, prompt_cache_hit_tokens = 3 })
-    assert.same({ input_tokens = 8, output_tokens = 0, total_tokens = 8, estimated = false }, openai.usage { prompt_tokens = 8, total_tokens = 8 })
+    assert.same({ input_tokens = 8, output_tokens = 0, total_tokens = 8, estimated = false },
+      openai.usage { prompt_tokens = 8, total_tokens = 8 })
     assert.is_nil(openai.usage(json.null))
     assert.is_nil(openai.usage {})
     assert.is_nil(openai.usage { prompt_tokens = -1 })
@@ -136,8 +139,8 @@ end)
 
 describe("openai embeddings", function()
   it("puts the vectors into the order of the inputs", function()
-    local fields = assert(embeddings.decode(reply [[{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":[0.25]}],
-      "model":"e","usage":{"prompt_tokens":2,"total_tokens":2}}]], codec, { input = { "a", "b" } }))
+    local fields = assert(embeddings.decode(reply [[{"data":[{"index":1,"embedding":[0.5]},
+      {"index":0,"embedding":[0.25]}],"model":"e","usage":{"prompt_tokens":2,"total_tokens":2}}]], codec, { input = { "a", "b" } }))
     assert.same({ { 0.25 }, { 0.5 } }, fields.embeddings)
     assert.equal(2, fields.usage.total_tokens)
   end)
