@@ -124,6 +124,9 @@ run-lint:
 run-format:
 	clang-format -i $(FORMATTED)
 
+reference: all ## write the configuration reference into the README
+	@lua5.4 -l spec.helper spec/support/reference.lua
+
 build/fuzz/%: spec/fuzz/%.c $(PURE) $(wildcard csrc/*/*.h)
 	@mkdir -p $@_corpus
 	$(call say,CC)clang $(COMPILE) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icsrc -o $@ $< $(PURE) -lm
@@ -175,5 +178,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all demo test lint format asan bench test-hard deps install rockspec clean help FORCE \
+.PHONY: all reference demo test lint format asan bench test-hard deps install rockspec clean help FORCE \
   run-demo run-test run-lint run-format run-asan run-bench run-fuzz run-test-hard

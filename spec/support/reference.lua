@@ -1,4 +1,4 @@
---- Writes the configuration reference into the README, between its two markers: lua5.4 -l spec.helper spec/support/reference.lua
+--- Writes the configuration reference into the README, between its two markers (make reference).
 
 local M = {}
 
