@@ -119,7 +119,7 @@ run-lint:
 	luacheck --quiet --no-color .
 	clang-format --dry-run -Werror $(FORMATTED)
 	cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 csrc
-	clang-tidy --quiet $(SOURCES) -- $(COMPILE) $(LUA54)
+	clang-tidy --quiet $(SOURCES) -- $(COMPILE) $(LUA54) -include spec/support/lint.h
 
 run-format:
 	clang-format -i $(FORMATTED)
