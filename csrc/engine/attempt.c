@@ -7,7 +7,7 @@
 
 #include "call.h"
 
-/* A timer that fires later than this was held up by the host, not by the provider: the phase is prolonged by as much. */
+/* A timer that fires later than this was held up by the host, not by the provider: once, the phase goes on for as much. */
 #define LATE_NS (50 * SF_MILLISECOND)
 
 static const sf_timeouts *timeouts_of(sf_attempt *attempt)
@@ -24,7 +24,7 @@ static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
   int64_t due, whole = sf_time_add(attempt->started_ns, timeout->attempt);
   if (!attempt->connected) {
     *phase = SF_PHASE_CONNECT;
-    due = sf_time_add(attempt->started_ns, timeout->connect);
+    due = sf_time_add(attempt->connecting_ns, timeout->connect);
   } else if (!attempt->first_byte) {
     *phase = SF_PHASE_FIRST_BYTE;
     due = timeout->first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout->first_byte) : whole;
@@ -47,22 +47,37 @@ static void attempt_ended(sf_attempt *attempt, int64_t now)
   engine->ended_tail = &attempt->next_ended;
 }
 
+static void arm(sf_attempt *attempt, int64_t due)
+{
+  attempt->armed_ns = due;
+  sf_timers_set(&attempt->call->engine->timers, &attempt->timer, due);
+}
+
+/* A phase has begun. A timer that is set for later than its end must not be waited for; an earlier one looks again. */
+static void phase_begins(sf_attempt *attempt)
+{
+  sf_phase phase;
+  int64_t due = phase_due(attempt, &phase);
+  if (due < attempt->armed_ns) arm(attempt, due);
+}
+
 static void phase_fire(sf_timer *timer, int64_t now)
 {
   sf_attempt *attempt = (sf_attempt *)((char *)timer - offsetof(sf_attempt, timer));
   sf_engine *engine = attempt->call->engine;
   sf_phase phase;
-  int64_t due = phase_due(attempt, &phase);
-  if (due <= now && now - timer->due_ns > LATE_NS) {
-    int64_t late = now - timer->due_ns;
-    attempt->started_ns += late;
-    attempt->connected_ns += late;
-    attempt->last_byte_ns += late;
+  int64_t due = phase_due(attempt, &phase), late = now - attempt->armed_ns;
+  if (due <= now && late > LATE_NS && attempt->forgiven != phase) {
+    attempt->forgiven = phase;
+    int64_t shift = now - due + late;
+    attempt->started_ns += shift;
+    attempt->connecting_ns += shift;
+    attempt->connected_ns += shift;
+    attempt->last_byte_ns += shift;
     due = phase_due(attempt, &phase);
-    if (due <= now) due = now + 1;
   }
   if (due > now) {
-    sf_timers_set(&engine->timers, timer, due);
+    arm(attempt, due);
     return;
   }
   engine->transport->ops->cancel(engine->transport, &attempt->exchange);
@@ -78,6 +93,7 @@ static void on_connected(sf_exchange *exchange)
   sf_attempt *attempt = (sf_attempt *)exchange;
   attempt->connected = attempt->sent = attempt->call->sent = true;
   attempt->connected_ns = sf_engine_now(attempt->call->engine);
+  phase_begins(attempt);
 }
 
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
@@ -102,14 +118,15 @@ static bool on_body(sf_exchange *exchange, const char *data, size_t length)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
   int64_t now = sf_engine_now(attempt->call->engine);
+  attempt->last_byte_ns = now;
   if (!attempt->first_byte) {
     attempt->first_byte = true;
     attempt->first_byte_ns = now;
+    phase_begins(attempt);
     if (attempt->status >= 200 && attempt->status < 300)
       sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, sf_attempt_trail(attempt)->endpoint,
                     SF_KIND_OK, now - attempt->started_ns, 0);
   }
-  attempt->last_byte_ns = now;
   if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
   return sf_buffer_append(&attempt->body, data, length);
 }
@@ -241,7 +258,8 @@ static void exchange_start(sf_attempt *attempt, int64_t now)
 {
   sf_engine *engine = attempt->call->engine;
   sf_phase phase;
-  sf_timers_set(&engine->timers, &attempt->timer, phase_due(attempt, &phase));
+  attempt->connecting_ns = now;
+  arm(attempt, phase_due(attempt, &phase));
   if (engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
   attempt->result = SF_RESULT_BAD_REQUEST;
   snprintf(attempt->message, sizeof attempt->message, "the request could not be started");

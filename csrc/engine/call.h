@@ -81,14 +81,16 @@ struct sf_attempt {
   sf_call *call;
   sf_attempt *next;       /* of the call's live attempts */
   sf_attempt *next_ended; /* in the engine's list of ended ones */
-  sf_timer timer;         /* the earliest of its phases */
+  sf_timer timer;         /* not later than the end of its phase */
+  int64_t armed_ns;       /* what the timer was set to; SF_NEVER = never */
+  sf_phase forgiven;      /* the phase that was prolonged because the host was late */
   uint32_t number;        /* 1-based place in the trail */
   uint32_t target, key;
   sf_lane *lane;
   sf_permit permit;
   double tokens; /* reserved */
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
-  int64_t started_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
+  int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int status;
   sf_buffer headers, body;
   sf_retry_hint hint;
