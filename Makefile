@@ -78,7 +78,6 @@ build/asan/lua5.4: build/asan/surefoot/core.so
 	@$(CC) -shared -fPIC -o $@.so $@.c
 	@printf '%s\n' '#!/bin/sh' \
 	  'export SUREFOOT_BUILD=build/asan UBSAN_OPTIONS=print_stacktrace=1' \
-	  'export LSAN_OPTIONS=suppressions=$(CURDIR)/spec/asan.supp:print_suppressions=0' \
 	  "exec env LD_PRELOAD='$$($(CC) -print-file-name=libasan.so) $(CURDIR)/$@.so' lua5.4 \"\$$@\"" > $@
 	@chmod +x $@
 
