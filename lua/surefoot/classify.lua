@@ -1,8 +1,8 @@
---- What an answer that is no success means: reads the error bodies of OpenAI, Anthropic, Gemini, Azure, vLLM, OpenRouter
--- and their kin, where the status alone would mislead.
+--- What an answer that is no success means: reads the error bodies of OpenAI, Anthropic, Gemini, Azure, vLLM,
+-- OpenRouter and their kin, where the status alone would mislead.
 --
--- Order: the provider's own code, then what the message says, then a status inside the body, then the status table of the
--- core; `x-should-retry` has the last word on whether, never on where. Messages come out short and without keys.
+-- Order: the provider's own code, then what the message says, then a status inside the body, then the core's table of
+-- statuses; `x-should-retry` has the last word on whether, never on where. Messages come out short and without keys.
 
 local core = require "surefoot.core"
 
@@ -14,9 +14,9 @@ local concat = table.concat
 
 -- Codes, types and statuses (lower case) that say more than the HTTP status.
 local by_code = {}
-local function means(class, kind, codes)
+local function means(class, kind, codes, list)
   for code in codes:gmatch "%S+" do
-    by_code[code] = { class, kind }
+    (list or by_code)[code] = { class, kind }
   end
 end
 means("key", "quota", [[insufficient_quota billing_error billing_hard_limit_reached billing_not_active quota_exhausted
@@ -34,12 +34,9 @@ means("overloaded", "overloaded", "overloaded_error engine_overloaded engine_ove
 
 -- These only repeat the status, and OpenAI's types do so loosely: they count where there is no status to go by.
 local without_status = {}
-for code in ("api_error server_error internal_error internal internal_server_error timeout_error deadline_exceeded"):gmatch "%S+" do
-  without_status[code] = { "transient", "server" }
-end
-for code in ("invalid_request_error invalid_argument badrequesterror"):gmatch "%S+" do
-  without_status[code] = { "final", "invalid_request" }
-end
+means("transient", "server", [[api_error server_error internal_error internal internal_server_error timeout_error
+  deadline_exceeded]], without_status)
+means("final", "invalid_request", "invalid_request_error invalid_argument badrequesterror", without_status)
 
 -- What messages say (lower case, plain words), and at which statuses that is believed. hintless: not when the server
 -- says when to come back, for then it is a rate and not an empty account.
@@ -48,12 +45,14 @@ local phrases = {
     "maximum context length", "context length exceeded", "prompt is too long", "exceed context limit", "context window",
     "exceeds the maximum number of tokens", "reduce the length of the messages", "longer than the model's context" } },
   { "key", "quota", { 400, 402, 403, 429 }, {
-    "insufficient_quota", "credit balance is too low", "insufficient balance", "insufficient credits", "billing hard limit" } },
+    "insufficient_quota", "credit balance is too low", "insufficient balance", "insufficient credits",
+      "billing hard limit" } },
   { "key", "quota", { 429 }, { "exceeded your current quota", "quota exhausted", "billing details" }, hintless = true },
   { "final", "content_filter", { 400, 403, 422 }, {
     "content management policy", "content policy", "content_filter", "content filter", "safety system", "flagged" } },
   { "key", "unauthorized", { 400 }, { "api key not valid", "invalid api key", "incorrect api key" } },
-  { "endpoint", "forbidden", { 400, 403 }, { "location is not supported", "country, region, or territory not supported" } },
+  { "endpoint", "forbidden", { 400, 403 }, { "location is not supported",
+    "country, region, or territory not supported" } },
 }
 
 local function as_table(value)
@@ -175,7 +174,8 @@ local function leading_span(text)
   return parts[1] and core.duration(concat(parts))
 end
 
-local hints = { "retrydelay", "retry after", "retry-after", "retry_after", "try again in", "try again after", "retry in" }
+local hints = { "retrydelay", "retry after", "retry-after", "retry_after", "try again in", "try again after",
+  "retry in" }
 
 local function span_in(text)
   local lower = text:sub(1, 20000):lower()

@@ -1,7 +1,7 @@
 --- The policies alone: small objects without transport, for whoever has a client already.
 --
--- Every constructor checks its options (what is wrong throws, and says what is right), and takes `clock` (a function that
--- returns seconds) and `random` (a function that returns a number in [0, 1)), so that tests run on a time of their own.
+-- Every constructor checks its options (what is wrong throws, and says what is right), and takes `clock` (a function
+-- that returns seconds) and `random` (one that returns a number in [0, 1)), so that tests run on a time of their own.
 -- Nothing here waits, except what `wrap` makes.
 
 local core = require "surefoot.core"
@@ -47,7 +47,8 @@ end
 
 local function with_test_seams(fields)
   fields[#fields + 1] = { name = "clock", type = "function", default = core.now, doc = "returns seconds" }
-  fields[#fields + 1] = { name = "random", type = "function", default = core.random, doc = "returns a number in [0, 1)" }
+  fields[#fields + 1] = { name = "random", type = "function", default = core.random,
+    doc = "returns a number from 0 to 1" }
   return fields
 end
 
@@ -107,7 +108,7 @@ local function read(name, options, fields)
 end
 
 ---@class surefoot.policy.Backoff
----@field delay fun(self, n: integer): number  seconds before retry n, counted from 1; decorrelated: delay(1) starts anew
+---@field delay fun(self, n: integer): number  seconds before retry n (1, 2, ...); decorrelated: 1 starts anew
 
 --- How long to wait before a retry.
 ---@param options? surefoot.policy.Options strategy, base_delay, max_delay, jitter: as in `retry` of the configuration
@@ -119,7 +120,7 @@ end
 
 ---@class surefoot.policy.RateLimiter
 ---@field try fun(self, cost?: number): boolean, number?  true | false, seconds to wait | false, math.huge: never fits
----@field reserve fun(self, cost?: number): number        always granted, into debt: seconds to wait; math.huge: nothing taken
+---@field reserve fun(self, cost?: number): number        granted, into debt: seconds to wait; math.huge: never
 ---@field settle fun(self, reserved: number, actual: number)  gives back or charges the difference
 ---@field remaining fun(self): integer                    whole cells left now
 
@@ -138,7 +139,7 @@ end
 ---@field cancel fun(self)                  released, nothing learned
 
 ---@class surefoot.policy.CircuitBreaker
----@field allow fun(self): surefoot.policy.Permit?, number?  a permit, to be reported once | nil, seconds until the next try
+---@field allow fun(self): surefoot.policy.Permit?, number?  a permit | nil, seconds to wait
 ---@field state fun(self): string, number                    "closed" "open" "half_open", seconds left of open
 
 --- A circuit breaker: consecutive failures, failure ratio or slow calls open it; probes on a lease close it.
@@ -150,7 +151,7 @@ function M.circuit_breaker(options)
 end
 
 ---@class surefoot.policy.RetryBudget
----@field withdraw fun(self, what: "transient" | "throttled"): integer | false  the cost taken (0: the floor paid) | refused
+---@field withdraw fun(self, what: "transient" | "throttled"): integer | false  the cost (0: by the floor)
 ---@field success fun(self, cost?: number | boolean)  refunds this cost; true: the last cost; false: a clean success, +1
 ---@field balance fun(self): integer
 

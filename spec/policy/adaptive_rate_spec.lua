@@ -9,7 +9,7 @@ describe("adaptive rate", function()
     rate = policy.adaptive_rate(virtual.with(world, options))
   end
 
-  -- An even stream of `per_second` asks over some seconds: how many were let go, and how many of these in the first half second.
+  -- An even stream of `per_second` asks over some seconds: how many went, and how many of them in the first half.
   local function stream(per_second, seconds, on_go)
     local went, early, start = 0, 0, world.now
     for i = 1, per_second * seconds do
@@ -21,6 +21,11 @@ describe("adaptive rate", function()
       end
     end
     return went, early
+  end
+
+  local function told(limit, remaining, reset)
+    return { ["x-ratelimit-limit-requests"] = limit, ["X-RateLimit-Remaining-Requests"] = remaining,
+      ["x-ratelimit-reset-requests"] = reset }
   end
 
   it("V-CU7 never makes anybody wait before the first throttle", function()
@@ -144,7 +149,7 @@ describe("adaptive rate", function()
 
   it("follows the provider's headers while they count", function()
     make()
-    rate:headers { ["x-ratelimit-limit-requests"] = "60", ["x-ratelimit-remaining-requests"] = "3", ["X-RateLimit-Reset-Requests"] = "57s" }
+    rate:headers(told("60", "3", "57s"))
     assert.is_near(1, rate:rate(), 1e-9)
     for _ = 1, 3 do assert.are.equal(0, rate:acquire()) end
     assert.is_near(1, rate:acquire(), 1e-6)
@@ -158,11 +163,7 @@ describe("adaptive rate", function()
 
   it("gives no heed to junk in headers", function()
     local junk = {
-      { ["x-ratelimit-limit-requests"] = "-1", ["x-ratelimit-remaining-requests"] = "-1", ["x-ratelimit-reset-requests"] = "0" },
-      { ["x-ratelimit-limit-requests"] = "0", ["x-ratelimit-remaining-requests"] = "0", ["x-ratelimit-reset-requests"] = "60s" },
-      { ["x-ratelimit-limit-requests"] = "10", ["x-ratelimit-remaining-requests"] = "0", ["x-ratelimit-reset-requests"] = "soon" },
-      { ["x-ratelimit-limit-requests"] = "10", ["x-ratelimit-remaining-requests"] = "0", ["x-ratelimit-reset-requests"] = "1696004800" },
-      {},
+      told("-1", "-1", "0"), told("0", "0", "60s"), told("10", "0", "soon"), told("10", "0", "1696004800"), {},
     }
     for _, headers in ipairs(junk) do
       make()
@@ -178,9 +179,9 @@ describe("adaptive rate", function()
     make()
     stream(50, 3)
     rate:throttled()
-    rate:headers { ["x-ratelimit-limit-requests"] = "6000", ["x-ratelimit-remaining-requests"] = "5000", ["x-ratelimit-reset-requests"] = "10s" }
+    rate:headers(told("6000", "5000", "10s"))
     assert.is_near(0.7 * 50, rate:rate(), 2)
-    rate:headers { ["x-ratelimit-limit-requests"] = "60", ["x-ratelimit-remaining-requests"] = "0", ["x-ratelimit-reset-requests"] = "60s" }
+    rate:headers(told("60", "0", "60s"))
     assert.is_near(1, rate:acquire(), 1e-3)
   end)
 

@@ -82,7 +82,8 @@ describe("backoff", function()
   end)
 
   it("grows by Fibonacci's numbers", function()
-    near({ 1, 1, 2, 3, 5, 8, 13, 20, 20 }, delays({ strategy = "fibonacci", base_delay = 1, max_delay = 20, jitter = "none" }, 0, 9))
+    near({ 1, 1, 2, 3, 5, 8, 13, 20, 20 }, delays({ strategy = "fibonacci", base_delay = 1, max_delay = 20,
+      jitter = "none" }, 0, 9))
   end)
 
   it("keeps half with equal jitter", function()

@@ -21,7 +21,8 @@ describe("circuit breaker", function()
     return (breaker:state())
   end
 
-  local by_run = { failure_threshold = 5, recovery_timeout = 5, max_recovery_timeout = 60, jitter = 0, min_calls = 1000000 }
+  local by_run = { failure_threshold = 5, recovery_timeout = 5, max_recovery_timeout = 60, jitter = 0,
+    min_calls = 1000000 }
 
   local function tripped(changes)
     local options = {}
@@ -201,7 +202,8 @@ describe("circuit breaker", function()
   it("spreads the open time by its jitter, after the cap", function()
     world = virtual.world(1000)
     world.draw = 0.5
-    breaker = policy.circuit_breaker(virtual.with(world, { failure_threshold = 1, recovery_timeout = 10, max_recovery_timeout = 10,
+    breaker = policy.circuit_breaker(virtual.with(world, { failure_threshold = 1, recovery_timeout = 10,
+      max_recovery_timeout = 10,
       jitter = 0.2 }))
     play "F"
     assert.is_near(11, select(2, breaker:state()), 1e-9)
@@ -340,7 +342,8 @@ describe("circuit breaker", function()
 
   it("only releases on kinds that the matrix does not know", function()
     make { failure_threshold = 1 }
-    for _, kind in ipairs { "content_filter", "context_length", "invalid_request", "quota", "cancelled", "queue_full", "my own", "ok" } do
+    for _, kind in ipairs { "content_filter", "context_length", "invalid_request", "quota", "cancelled", "queue_full",
+      "my own", "ok" } do
       breaker:allow():failure(kind)
       assert.are.equal("closed", state())
     end
@@ -371,7 +374,8 @@ describe("circuit breaker", function()
     local random = virtual.generator(77)
     for round = 1, 40 do
       local most = random(4)
-      make { failure_threshold = 1, recovery_timeout = 1, max_recovery_timeout = 4, jitter = 0.5, lease = 3, half_open_requests = most }
+      make { failure_threshold = 1, recovery_timeout = 1, max_recovery_timeout = 4, jitter = 0.5, lease = 3,
+        half_open_requests = most }
       local live, kept, refused_since = {}, {}, nil
       play "F"
       for _ = 1, 500 do
@@ -392,7 +396,7 @@ describe("circuit breaker", function()
             table.remove(live, i) -- lost: nobody ever reports it
           elseif act <= 3 then
             table.remove(live, i)
-            if act == 1 then probe.permit:failure() elseif act == 2 then probe.permit:success() else probe.permit:cancel() end
+            probe.permit[({ "failure", "success", "cancel" })[act]](probe.permit)
           end
         end
         local after = state()
@@ -400,6 +404,7 @@ describe("circuit breaker", function()
         if after ~= "half_open" then live = {} end -- what is out then belongs to a generation that is over
         assert.is_true(#live <= most, #live .. " probes")
       end
+      assert.is_true(#kept > 0) -- and nothing of it was collected: a lost probe must stay lost
     end
   end)
 end)

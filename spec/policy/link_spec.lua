@@ -1,5 +1,5 @@
--- The link-time test: what the objects of csrc/policy and csrc/wire need from outside is arithmetic and bytes, and nothing
--- else: no clock, socket, allocator, libcurl, stdio. #once
+-- The link-time test: what the objects of csrc/policy and csrc/wire need from outside is arithmetic and bytes, and
+-- nothing else: no clock, socket, allocator, libcurl, stdio.
 local env = require "spec.support.env"
 
 local allowed = {}

@@ -10,7 +10,8 @@ end
 
 describe("the options of a policy", function()
   local minimal = { rate_limiter = { rate = 1 }, balancer = { endpoints = { {} } } }
-  local names = { "backoff", "rate_limiter", "circuit_breaker", "retry_budget", "concurrency_limiter", "adaptive_rate", "balancer" }
+  local names = { "backoff", "rate_limiter", "circuit_breaker", "retry_budget", "concurrency_limiter",
+    "adaptive_rate", "balancer" }
 
   local function with(name, key, value)
     local options = { [key] = value }
@@ -81,7 +82,8 @@ describe("the options of a policy", function()
     for _, case in ipairs(cases) do
       assert.matches(case[3], message_of(policy[case[1]], case[2]), 1, true)
     end
-    assert.matches("circuit_breaker: expected a table of options, got 5", message_of(policy.circuit_breaker, 5), 1, true)
+    assert.matches("circuit_breaker: expected a table of options, got 5", message_of(policy.circuit_breaker, 5), 1,
+      true)
   end)
 
   it("are not changed, and not kept", function()

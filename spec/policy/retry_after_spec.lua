@@ -10,7 +10,8 @@ end
 
 describe("policy.retry_after", function()
   it("V-RA1 V-RA4 V-RA10 V-RA19 reads seconds", function()
-    for text, wanted in pairs { ["20"] = 20, ["60"] = 60, ["61"] = 61, ["120"] = 120, [" 120 "] = 120, ["1.5"] = 1.5 } do
+    for text, wanted in pairs { ["20"] = 20, ["60"] = 60, ["61"] = 61, ["120"] = 120, [" 120 "] = 120,
+      ["1.5"] = 1.5 } do
       assert.is_near(wanted, after(text), 1e-9)
     end
     assert.are.equal(20, after { ["retry-after"] = 20 })
@@ -62,7 +63,8 @@ describe("policy.retry_after", function()
   end)
 
   it("measures a date against the server's own clock", function()
-    assert.are.equal(20, after { Date = "Fri, 29 Sep 2023 15:26:37 GMT", ["Retry-After"] = "Fri, 29 Sep 2023 15:26:57 GMT" })
+    assert.are.equal(20, after { Date = "Fri, 29 Sep 2023 15:26:37 GMT",
+      ["Retry-After"] = "Fri, 29 Sep 2023 15:26:57 GMT" })
   end)
 
   it("reads a body when the headers say nothing", function()

@@ -58,7 +58,8 @@ describe("retry budget", function()
 
   it("V-RQ10 does not overdraw", function()
     world = virtual.world()
-    budget = policy.retry_budget(virtual.with(world, { capacity = 50, transient_cost = 49, throttled_cost = 10, floor_per_second = 0 }))
+    budget = policy.retry_budget(virtual.with(world, { capacity = 50, transient_cost = 49, throttled_cost = 10,
+      floor_per_second = 0 }))
     assert.are.equal(49, budget:withdraw "transient")
     assert.is_false(budget:withdraw "throttled")
     assert.are.equal(1, budget:balance())

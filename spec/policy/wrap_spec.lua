@@ -49,7 +49,8 @@ describe("policy.wrap", function()
   end)
 
   it("retries with its backoff, and has two bases", function()
-    local guarded = wrap({ server, slow_down, server, "ok" }, { retry = { base_delay = 0.5, throttled_base_delay = 1 } })
+    local guarded = wrap({ server, slow_down, server, "ok" },
+      { retry = { base_delay = 0.5, throttled_base_delay = 1 } })
     assert.are.equal("ok", guarded())
     assert.are.same({ 0.5, 2, 2 }, slept)
   end)
@@ -61,7 +62,8 @@ describe("policy.wrap", function()
   end)
 
   it("does not retry what cannot get better, unless the error says so", function()
-    for _, kind in ipairs { "invalid_request", "unauthorized", "quota", "context_length", "content_filter", "tls", "my own" } do
+    for _, kind in ipairs { "invalid_request", "unauthorized", "quota", "context_length", "content_filter", "tls",
+      "my own" } do
       calls = 0
       wrap({ { kind = kind }, "ok" }, { retry = true })()
       assert.are.equal(1, calls, kind)
@@ -104,7 +106,8 @@ describe("policy.wrap", function()
     local random, seen = virtual.generator(26), {}
     for _ = 1, 1000 do
       world.draw, slept, calls = random(), {}, 0
-      assert.are.equal("ok", wrap({ { kind = "rate_limited", retry_after = 20 }, "ok" }, { retry = { throttled_base_delay = 1 } })())
+      assert.are.equal("ok", wrap({ { kind = "rate_limited", retry_after = 20 }, "ok" },
+        { retry = { throttled_base_delay = 1 } })())
       assert.is_true(slept[1] >= 20 and slept[1] <= 21)
       local tenth = math.floor((slept[1] - 20) * 10)
       seen[tenth] = (seen[tenth] or 0) + 1
@@ -135,7 +138,8 @@ describe("policy.wrap", function()
   end)
 
   it("stops retrying when its own budget is spent", function()
-    local guarded = wrap({ server }, { retry = { max_attempts = 100, base_delay = 0, budget = { capacity = 28, floor_per_second = 0 } } })
+    local guarded = wrap({ server }, { retry = { max_attempts = 100, base_delay = 0,
+      budget = { capacity = 28, floor_per_second = 0 } } })
     guarded()
     assert.are.equal(3, calls)
     calls = 0
@@ -144,7 +148,8 @@ describe("policy.wrap", function()
   end)
 
   it("is refused by an open breaker without an attempt", function()
-    local breaker = policy.circuit_breaker(virtual.with(world, { failure_threshold = 2, recovery_timeout = 5, jitter = 0 }))
+    local breaker = policy.circuit_breaker(virtual.with(world,
+      { failure_threshold = 2, recovery_timeout = 5, jitter = 0 }))
     local guarded = wrap({ server }, { retry = { max_attempts = 5 }, breaker = breaker })
     local _, err = guarded()
     assert.are.equal(2, calls)

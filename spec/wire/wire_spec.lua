@@ -1,7 +1,8 @@
 -- The Lua face of the parsers: what core gives to the rest of the library.
 local core = require "surefoot.core"
 
-local block = "Content-Type: application/json\r\nX-Request-ID:  abc \r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nbroken line\r\nEmpty:\r\n"
+local block = "Content-Type: application/json\r\nX-Request-ID:  abc \r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n"
+  .. "broken line\r\nEmpty:\r\n"
 
 describe("core.header", function()
   it("finds a header whatever its case", function()
@@ -15,7 +16,8 @@ end)
 
 describe("core.headers", function()
   it("gives names in lower case, repeated values joined", function()
-    assert.are.same({ ["content-type"] = "application/json", ["x-request-id"] = "abc", ["set-cookie"] = "a=1, b=2", empty = "" },
+    assert.are.same({ ["content-type"] = "application/json", ["x-request-id"] = "abc", ["set-cookie"] = "a=1, b=2",
+      empty = "" },
       core.headers(block))
     assert.are.same({}, core.headers "")
     assert.are.same({ a = "1, 2, 3" }, core.headers "a: 1\nA: 2\na: 3")

@@ -40,14 +40,20 @@ check.define("policy", function(spec, value, path)
 end)
 
 local fields = {
-  { name = "retry", type = "table", on = true, off = true, doc = "as `retry` of the configuration; absent: one attempt" },
-  { name = "breaker", type = "policy", method = "allow", what = "policy.circuit_breaker", doc = "asked before each attempt" },
-  { name = "concurrency", type = "policy", method = "acquire", what = "policy.concurrency_limiter", doc = "no slot: queue_full" },
-  { name = "rate", type = "policy", method = "try", what = "policy.rate_limiter", doc = "waited for, within the deadline" },
+  { name = "retry", type = "table", on = true, off = true,
+    doc = "as `retry` of the configuration; absent: one attempt" },
+  { name = "breaker", type = "policy", method = "allow", what = "policy.circuit_breaker",
+    doc = "asked before each attempt" },
+  { name = "concurrency", type = "policy", method = "acquire", what = "policy.concurrency_limiter",
+    doc = "no slot: queue_full" },
+  { name = "rate", type = "policy", method = "try", what = "policy.rate_limiter",
+    doc = "waited for, within the deadline" },
   { name = "deadline", type = "seconds", above = 0, none = true, default = huge, doc = "seconds for the whole call" },
   { name = "clock", type = "function", default = core.now, doc = "returns seconds" },
   { name = "random", type = "function", default = core.random, doc = "returns a number in [0, 1)" },
 }
+
+local budget_policy = { type = "policy", method = "withdraw", what = "policy.retry_budget" }
 
 local function sleep(seconds)
   require("surefoot").sleep(seconds)
@@ -133,7 +139,10 @@ local function prepare_retry(guard, err, kind, n, ends_at)
   if not wait or guard.clock() + wait >= ends_at then
     return nil
   end
-  local cost = guard.budget and guard.budget:withdraw(throttled[kind] and "throttled" or "transient") or not guard.budget and 0
+  local cost = 0
+  if guard.budget then
+    cost = guard.budget:withdraw(throttled[kind] and "throttled" or "transient")
+  end
   return cost and pause(guard, wait, ends_at) and cost or nil
 end
 
@@ -193,7 +202,7 @@ local function add_retry(guard, given, policy)
   end
   local retry = check.fill_fields(retry_fields, check.fields(retry_fields, rest, "wrap.retry"))
   if type(budget) == "userdata" then
-    guard.budget = check.check({ type = "policy", method = "withdraw", what = "policy.retry_budget" }, budget, "wrap.retry.budget")
+    guard.budget = check.check(budget_policy, budget, "wrap.retry.budget")
   elseif budget ~= false then
     budget = check.check(budget_field, budget == nil and true or budget, "wrap.retry.budget")
     local config = budget == true and {} or budget
