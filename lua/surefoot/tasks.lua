@@ -530,6 +530,7 @@ end
 --- One turn for a loop that is not ours: never blocks.
 ---@return integer count of waiters that had news
 function Scheduler:step()
+  self.turning = true -- who is woken now runs in this turn
   self.engine:step()
   local count = self:deliver()
   self:run_tasks()
