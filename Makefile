@@ -72,7 +72,7 @@ $(eval $(call variant,asan,$(LUA54),$(SANITIZE) -DSF_FAULTS))
 
 # The interpreter for the build with sanitizers. Their library must be loaded first, but only here: programs that link
 # libcurl hang in setlocale under it, so the processes that this one starts go without.
-build/asan/lua5.4: build/asan/surefoot/core.so
+build/asan/lua5.4: build/asan/surefoot/core.so Makefile
 	@echo '#include <stdlib.h>' > $@.c
 	@echo '__attribute__((constructor)) static void alone(void) { unsetenv("LD_PRELOAD"); }' >> $@.c
 	@$(CC) -shared -fPIC -o $@.so $@.c
