@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "../../csrc/engine/memory.h"
+#include "../../csrc/engine/transport_curl.h"
 #include "probe.h"
 #include "server.h"
 
@@ -391,6 +391,8 @@ static void test_cancel_in_up_call(void)
     CHECK(server_wait(&server.given_up, given_up + 1));
     probe_fini(&p);
   }
+  const sf_curl *curl = (const sf_curl *)transport;
+  CHECK(curl->alone == 0 && curl->idle_count == 1); /* let go once, and only when libcurl had returned */
   run_hello(false);
   close_transport();
 }

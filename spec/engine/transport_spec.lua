@@ -1,7 +1,13 @@
 -- What the libcurl transport costs in system calls. What it does is in transport_test.c and transport_life_test.c.
 local env = require "spec.support.env"
+local process = require "spec.support.process"
 
 describe("the libcurl transport", function()
+  it("calls itself by the project's version", function()
+    local stated = process.read("csrc/engine/transport_curl.h"):match '#define SF_VERSION "(.-)"'
+    assert.equal(require "surefoot.version", stated)
+  end)
+
   it("makes system calls per connection, not per exchange", function()
     env.need("strace", "strace")
     local trace = os.tmpname()
