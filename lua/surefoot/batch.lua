@@ -15,7 +15,16 @@ local M = {}
 
 ---@class surefoot.BatchOptions
 ---@field concurrency integer?  requests at a time (default: the client's limit)
----@field on_progress fun(done: integer, total: integer, outcome: table, index: integer)?  batch only
+---@field on_progress fun(progress: surefoot.Progress)?  batch only: after each request
+
+---@class surefoot.Progress
+---@field done integer
+---@field total integer
+---@field succeeded integer
+---@field failed integer
+---@field index integer   the request that has just ended
+---@field result surefoot.Result?
+---@field error surefoot.Error?
 
 ---@class surefoot.BatchSummary
 ---@field total integer
@@ -135,7 +144,10 @@ function M.run(client, state)
     outcomes[index], done = outcome, done + 1
     count(summary, outcome)
     if state.on_progress then
-      state.on_progress(done, total, outcome, index)
+      state.on_progress {
+        done = done, total = total, succeeded = summary.succeeded, failed = summary.failed, index = index,
+        result = outcome.result, error = outcome.error,
+      }
     end
   end
   rethrow(loop.together(scheduler, workers(client, state)), state)

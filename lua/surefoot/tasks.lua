@@ -17,6 +17,11 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 local unpack = table.unpack or unpack
 local running, yield = coroutine.running, coroutine.yield
 
+-- PUC Lua 5.1 cannot yield across pcall: there an error of such a task goes to the user's loop as it is.
+local probe = coroutine.create(function() pcall(yield) end)
+coroutine.resume(probe)
+local guarded = coroutine.status(probe) == "suspended" and pcall or function(f, ...) return true, f(...) end
+
 local owner = setmetatable({}, { __mode = "k" }) -- coroutine -> task
 local PARKED = {} -- what a task yields while it waits
 
@@ -340,7 +345,7 @@ function Scheduler:spawn_adapted(adapter, f, ...)
     end
     task.state, task.co = "started", running()
     owner[task.co] = task
-    finish(task, pcall(f, unpack(arguments, 1, arguments.n)))
+    finish(task, guarded(f, unpack(arguments, 1, arguments.n)))
     if task.thrown and not task.observed then
       raise(task.thrown)
     end

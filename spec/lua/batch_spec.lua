@@ -19,15 +19,15 @@ describe("client:batch", function()
     local client = sim:client { prices = { simulated = { output = 1e6 } } }
     local progress = {}
     local outcomes, summary = client:batch({ "3", "bad", { messages = { { role = "user", content = "1" } } } }, {
-      on_progress = function(done, total, outcome, index)
-        progress[#progress + 1] = ("%d/%d #%d %s"):format(done, total, index, outcome.error and outcome.error.kind
-          or outcome.result.text)
+      on_progress = function(p)
+        local what = p.error and p.error.kind or p.result.text
+        progress[#progress + 1] = ("%d/%d #%d %s %d+%d"):format(p.done, p.total, p.index, what, p.succeeded, p.failed)
       end,
     })
     assert.equal("3", outcomes[1].result.text)
     assert.equal("invalid_request", outcomes[2].error.kind)
     assert.equal("1", outcomes[3].result.text)
-    assert.same({ "1/3 #2 invalid_request", "2/3 #3 1", "3/3 #1 3" }, progress)
+    assert.same({ "1/3 #2 invalid_request 0+1", "2/3 #3 1 1+1", "3/3 #1 3 2+1" }, progress)
     assert.same({ 3, 2, 1, 3 }, { summary.total, summary.succeeded, summary.failed, summary.seconds })
     assert.same({ invalid_request = 1 }, summary.errors)
     assert.equal(2, summary.cost)

@@ -10,6 +10,47 @@ local M = {}
 ---@field reasoning integer
 ---@field estimated integer  of the total, those that the provider did not count
 
+---@class surefoot.Durations  seconds
+---@field count integer
+---@field mean number?
+---@field p50 number?
+---@field p90 number?
+---@field p99 number?
+---@field p999 number?
+---@field max number?
+
+---@class surefoot.Numbers
+---@field requests integer
+---@field successes integer
+---@field errors table<surefoot.Kind, integer>
+---@field success_rate number?  0 to 1, of the calls that ended
+---@field attempts integer
+---@field retries integer
+---@field hedges integer
+---@field timeouts integer
+---@field fallbacks integer
+---@field in_flight integer
+---@field peak_in_flight integer
+---@field latency surefoot.Durations
+---@field time_to_first_token surefoot.Durations
+---@field tokens surefoot.Tokens
+---@field cost number  US dollars
+
+---@class surefoot.EndpointStats: surefoot.Numbers
+---@field name string
+---@field breaker "closed" | "open" | "half_open" | nil
+---@field breaker_seconds_left number?
+---@field limit integer?  concurrency, where the endpoint has its own
+---@field ewma number?    seconds to the first token, as the routing sees it
+
+---@class surefoot.Stats: surefoot.Numbers
+---@field queue integer         calls that wait
+---@field limit integer         concurrency of the client
+---@field retry_budget integer  what is left of it
+---@field endpoints table<string, surefoot.EndpointStats>
+---@field event_errors integer  times that an on_event failed
+---@field last_event_error string?
+
 local function new_tally()
   return { tokens = { input = 0, output = 0, total = 0, cached_input = 0, reasoning = 0, estimated = 0 }, cost = 0 }
 end

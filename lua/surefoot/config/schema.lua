@@ -252,7 +252,8 @@ M.close = {
 M.batch = {
   { name = "concurrency", type = "integer", min = 1, max = 100000,
     doc = "requests at a time (default: the client's limit)" },
-  { name = "on_progress", type = "function", doc = "on_progress(done, total, outcome, index) after each" },
+  { name = "on_progress", type = "function", 
+    doc = "on_progress { done =, total =, index =, result = | error = } after each" },
 }
 
 -- The second argument of a call.

@@ -1,0 +1,70 @@
+-- The examples run, and say what they promise.
+local provider = require "spec.support.provider"
+
+local interpreter = rawget(_G, "jit") and "luajit" or "lua5.4"
+
+local function run(command, input)
+  local line = ("%s%s -l spec.helper %s 2>&1; echo $?"):format(input and input .. " | " or "", interpreter, command)
+  local pipe = assert(io.popen(line))
+  local output = pipe:read "*a"
+  pipe:close()
+  local text, code = output:match "^(.*)\n?(%d+)\n$"
+  return text, tonumber(code)
+end
+
+describe("the examples", function()
+  local p
+
+  setup(function() p = provider.start { lines = { "a" } } end)
+  teardown(function() p:stop() end)
+  before_each(function() p:reset() end)
+
+  it("chat", function()
+    local text, code = run(("examples/chat.lua %s m 'Hi there'"):format(p.lines.a.url))
+    assert.equal(0, code, text)
+    assert.matches("echo: Hi there", text)
+    assert.matches("%-%- m by 127%.0%.0%.1:%d+ in %d+%.%d+ s, 1 attempt%(s%), %d+ tokens", text)
+  end)
+
+  it("chat, when the provider refuses", function()
+    p:profile("a", { status = { code = 401 } })
+    local text, code = run(("examples/chat.lua %s"):format(p.lines.a.url))
+    assert.equal(1, code)
+    assert.matches("^unauthorized: ", text)
+    assert.matches("1%. 127%.0%.0%.1:%d+: unauthorized after", text)
+  end)
+
+  it("batch", function()
+    local text, code = run(("examples/batch.lua %s m"):format(p.lines.a.url), "printf 'one\\ntwo\\nthree\\n'")
+    assert.equal(0, code, text)
+    assert.matches("3 of 3, 0 failed", text)
+    assert.matches("3%. three\n   echo: three", text)
+    assert.matches("3 answers in", text)
+  end)
+
+  it("own_loop", function()
+    local text, code = run(("examples/own_loop.lua %s m"):format(p.lines.a.url))
+    assert.equal(0, code, text)
+    for i = 1, 3 do
+      assert.matches(i .. "\techo: Name a river, the " .. i .. "%.", text)
+    end
+    assert.matches("meanwhile", text)
+  end)
+
+  it("lines", function()
+    local text, code = run "examples/lines.lua"
+    assert.equal(0, code, text)
+    local near, far, failed = text:match "\n     2 +(%d+) +(%d+) +(%d+)"
+    assert.equal("0", near)
+    assert.is_true(tonumber(far) > 40)
+    assert.equal("0", failed)
+    assert.matches("near's circuit is closed", text)
+  end)
+
+  it("policies", function()
+    local text, code = run "examples/policies.lua"
+    assert.equal(0, code, text)
+    assert.matches("hello, policies\t4 calls", text)
+    assert.matches("request 3: wait 0%.5 s", text)
+  end)
+end)
