@@ -1,0 +1,64 @@
+-- What a spec may leave behind: nothing. Closing the engine gives back every file descriptor, every call has ended, and
+-- no timer is set; `begin` and `check` stand around what is tried.
+
+local core = require "surefoot.core"
+local process = require "spec.support.process"
+
+local M = {}
+
+---@param pid? integer default: this process
+---@return string[] what is open, without the folder that tells it, sorted
+function M.open_files(pid)
+  local found = {}
+  local listing = io.popen(("ls -l /proc/%d/fd"):format(pid or process.self()))
+  for line in listing:lines() do
+    found[#found + 1] = line:match "%d+ %-> .*$"
+  end
+  listing:close()
+  table.sort(found)
+  return found
+end
+
+local function rest_of(calls, others)
+  return ("%d calls in flight, %d waiting or timers"):format(calls, others)
+end
+
+---Closes the engine of this state, with all its connections; the next use makes a new one.
+function M.close_engine()
+  collectgarbage()
+  collectgarbage()
+  core.engine():close()
+end
+
+---What is open before; connections that are kept count for nothing.
+---@return integer
+function M.begin()
+  M.close_engine()
+  return #M.open_files()
+end
+
+---Fails when something was left behind.
+---@param before integer from begin
+---@param ... table clients whose calls must have ended
+function M.check(before, ...)
+  for i = 1, select("#", ...) do
+    local stats = select(i, ...):stats()
+    assert(stats.in_flight == 0 and stats.queue == 0, rest_of(stats.in_flight, stats.queue))
+    for name, line in pairs(stats.endpoints) do
+      assert(line.in_flight == 0, name .. " has attempts in flight")
+    end
+  end
+  collectgarbage()
+  local engine = core.engine()
+  assert(engine:in_flight() == 0 and engine:pending() == 0, rest_of(engine:in_flight(), engine:pending()))
+  M.close_engine()
+  local after
+  -- A resolver's thread that was left alone closes its pipe when it ends.
+  local clean = process.wait_for(function()
+    after = M.open_files()
+    return #after <= before
+  end, 2)
+  assert(clean, ("%d files were open, now these are:\n%s"):format(before, table.concat(after, "\n")))
+end
+
+return M
