@@ -103,7 +103,6 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   attempt->status = status;
   attempt->any_response = true;
-  if (endpoint->has_breaker) sf_breaker_alive(&endpoint->breaker);
   if (length > call->client->config.header_limit || !sf_buffer_append(&attempt->headers, block, length)) return false;
   if (status < 200 || status >= 300) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
   if (endpoint->rate_config.adaptive) {

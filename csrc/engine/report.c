@@ -8,7 +8,7 @@
 static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t now)
 {
   const sf_routing_config *routing = &attempt->call->client->config.routing;
-  int64_t elapsed = now - attempt->started_ns, sample;
+  int64_t elapsed = (attempt->ended ? attempt->ended_ns : now) - attempt->started_ns, sample;
   switch (effect) {
   case SF_EWMA_FIRST_TOKEN:
     sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed;
@@ -44,9 +44,8 @@ static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
 {
   sf_call *call = attempt->call;
   int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
-  bool throttled = outcome == SF_OUTCOME_THROTTLED || outcome == SF_OUTCOME_OVERLOADED;
-  if (throttled && hint > 0)
-    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(now, hint));
+  if (hint > 0 && sf_outcome_effects[outcome].cost != SF_COST_NONE)
+    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(attempt->ended_ns, hint));
   if (!sf_attempt_endpoint(attempt)->rate_config.adaptive) return;
   sf_adaptive_config config = sf_adaptive_config_default();
   double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
@@ -91,6 +90,8 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   int64_t now = sf_engine_now(call->engine);
   sf_admission_release(attempt, effects->slot, now);
   report_breaker(attempt, effects->breaker, now);
+  if (outcome == SF_OUTCOME_CANCELLED && attempt->any_response)
+    sf_breaker_alive(&sf_attempt_endpoint(attempt)->breaker);
   sample_latency(attempt, effects->ewma, now);
   report_rate(attempt, outcome, now);
   if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
