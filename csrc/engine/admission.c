@@ -58,16 +58,36 @@ static int choose_key(const sf_call *call, uint32_t target_index, int64_t now, s
   return chosen;
 }
 
-/* When the target's breaker, key and lane would let a call through; SF_NEVER: no key is left. */
+static sf_endpoint *endpoint_of(const sf_call *call, uint32_t target)
+{
+  return &call->client->endpoints[call->plan->targets[target].endpoint];
+}
+
+static int64_t circuit_wait(const sf_endpoint *endpoint, int64_t now)
+{
+  return endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now) : 0;
+}
+
+/* Half-open, and every probe is out: any moment may bring its answer, so the end of the lease is no wait to count on. */
+static bool probe_is_out(const sf_endpoint *endpoint, int64_t now)
+{
+  return circuit_wait(endpoint, now) > 0 &&
+         sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_HALF_OPEN;
+}
+
+/* When the target's key and lane would let a call through; SF_NEVER: no key is left. */
+static int64_t lane_free_at(const sf_call *call, uint32_t target, int64_t now)
+{
+  sf_lane *lane;
+  int64_t at;
+  return choose_key(call, target, now, &lane, &at) < 0 ? SF_NEVER : at;
+}
+
+/* The same, and its breaker. */
 static int64_t free_at(const sf_call *call, uint32_t target, int64_t now)
 {
-  sf_endpoint *endpoint = &call->client->endpoints[call->plan->targets[target].endpoint];
-  sf_lane *lane;
-  int64_t lane_free;
-  if (choose_key(call, target, now, &lane, &lane_free) < 0) return SF_NEVER;
-  int64_t retry_in = endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now)
-                                           : 0;
-  return sf_time_max(lane_free, sf_time_add(now, retry_in));
+  int64_t wait = circuit_wait(endpoint_of(call, target), now);
+  return sf_time_max(lane_free_at(call, target, now), sf_time_add(now, wait));
 }
 
 bool sf_admission_has_untried(const sf_call *call, int64_t now)
@@ -80,8 +100,11 @@ bool sf_admission_has_untried(const sf_call *call, int64_t now)
 int64_t sf_admission_earliest(const sf_call *call, int64_t now)
 {
   int64_t earliest = SF_NEVER;
-  for (uint32_t i = 0; i < call->plan->target_count; i++)
-    if (!sf_target_set_has(&call->excluded, i)) earliest = sf_time_min(earliest, free_at(call, i, now));
+  for (uint32_t i = 0; i < call->plan->target_count; i++) {
+    if (sf_target_set_has(&call->excluded, i)) continue;
+    bool hopeful = probe_is_out(endpoint_of(call, i), now);
+    earliest = sf_time_min(earliest, hopeful ? lane_free_at(call, i, now) : free_at(call, i, now));
+  }
   return earliest;
 }
 
@@ -129,6 +152,7 @@ typedef struct sf_refusal {
   int64_t wait_ns; /* SF_NEVER: until something is released */
   bool away;       /* breaker open or put off by the server: not merely busy */
   bool breaker;
+  bool hopeful; /* it may end any moment before that */
 } sf_refusal;
 
 static bool take_slots(sf_client *client, sf_endpoint *endpoint)
@@ -182,9 +206,8 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
     return false;
   }
   grant.key = (uint32_t)key;
-  if (endpoint->has_breaker) wait = sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now);
-  if (endpoint->has_breaker && wait > 0) {
-    *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true };
+  if ((wait = circuit_wait(endpoint, now)) > 0) {
+    *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true, .hopeful = probe_is_out(endpoint, now) };
     return false;
   }
   if (!take_slots(client, endpoint)) return false;
@@ -282,6 +305,7 @@ static sf_admission try_stage(sf_call *call, sf_stage *stage, int64_t now, sf_bl
     }
     if (!refusal.away) *busy = true;
     if (!refusal.breaker) blockage->kind = SF_KIND_DEADLINE;
+    if (refusal.hopeful || refusal.wait_ns == SF_NEVER) blockage->hopeful = true;
     blockage->until_ns = sf_time_min(blockage->until_ns, sf_time_add(now, refusal.wait_ns));
   }
   return SF_BLOCKED;
@@ -314,5 +338,6 @@ sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
   if (busy && client->config.rate.has_requests &&
       sf_gcra_peek(&client->requests, &client->config.rate.requests, now, 1) > 0)
     blockage->client_wide = true;
-  return blockage->until_ns != SF_NEVER && blockage->until_ns >= call->deadline_ns ? SF_HOPELESS : SF_BLOCKED;
+  bool too_late = blockage->until_ns != SF_NEVER && blockage->until_ns >= call->deadline_ns;
+  return too_late && !blockage->hopeful ? SF_HOPELESS : SF_BLOCKED;
 }

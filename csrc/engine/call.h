@@ -245,6 +245,7 @@ typedef struct sf_blockage {
   int64_t until_ns; /* when to ask again; SF_NEVER = when something is released */
   sf_kind kind;     /* if nothing comes of it: CIRCUIT_OPEN, DEADLINE, or a skipped variant's kind */
   bool client_wide; /* what is missing belongs to the whole client: nobody behind gets it either */
+  bool hopeful;     /* somebody else's end may come first: worth waiting for, whatever until_ns says */
   const char *message;
 } sf_blockage;
 

@@ -97,21 +97,42 @@ static const char *const hopeless_messages[SF_KIND_COUNT] = {
   [SF_KIND_DEADLINE] = "the wait for rate or a free slot would pass the deadline",
 };
 
-static sf_admission try(sf_call *call, int64_t now, int64_t *until_ns, bool *client_wide)
+static sf_admission try(sf_call *call, int64_t now, sf_blockage *blockage)
 {
-  sf_blockage blockage;
-  sf_admission result = sf_admission_try(call, now, &blockage);
-  *until_ns = blockage.until_ns;
-  *client_wide = blockage.client_wide;
+  sf_admission result = sf_admission_try(call, now, blockage);
   if (result != SF_BLOCKED && call->line_up != NULL) leave(&call->client->queue, call);
   if (result == SF_NEEDS_ENCODE) {
     call->state = SF_CALL_ENCODING;
     sf_waiter_wake(call->engine, &call->waiter);
   } else if (result == SF_HOPELESS) {
-    refuse(call, blockage.kind, blockage.until_ns,
-           blockage.message != NULL ? blockage.message : hopeless_messages[blockage.kind]);
+    refuse(call, blockage->kind, blockage->until_ns,
+           blockage->message != NULL ? blockage->message : hopeless_messages[blockage->kind]);
   }
   return result;
+}
+
+/* Circuits that stay open past its deadline: a call behind the head is told so at once, like the head. */
+static bool refuse_hasty(sf_call *call)
+{
+  int64_t until_ns = call->line_up->shut_until_ns;
+  if (call->deadline_ns > until_ns) return false;
+  leave(&call->client->queue, call);
+  refuse(call, SF_KIND_CIRCUIT_OPEN, until_ns, hopeless_messages[SF_KIND_CIRCUIT_OPEN]);
+  return true;
+}
+
+/* The head of a line-up has to wait. */
+static void note_blockage(sf_line_up *line_up, const sf_blockage *blockage)
+{
+  bool shut = blockage->kind == SF_KIND_CIRCUIT_OPEN && !blockage->hopeful && blockage->until_ns != SF_NEVER;
+  bool longer = shut && blockage->until_ns > line_up->shut_until_ns;
+  line_up->blocked = true;
+  line_up->wake_ns = blockage->until_ns;
+  line_up->shut_until_ns = shut ? blockage->until_ns : 0;
+  for (sf_call *call = longer ? line_up->first : NULL, *next; call != NULL; call = next) {
+    next = call->next_waiting;
+    refuse_hasty(call);
+  }
 }
 
 /* With a request rate for the whole client, the wait behind those before it is known: can it be in time? */
@@ -135,10 +156,11 @@ void sf_queue_enter(sf_call *call)
 {
   sf_client *client = call->client;
   sf_queue *queue = &client->queue;
-  int64_t now = sf_engine_now(call->engine), until_ns = SF_NEVER;
-  bool client_wide, first = queue->count == 0;
+  int64_t now = sf_engine_now(call->engine);
+  sf_blockage blockage;
+  bool first = queue->count == 0;
   if (call->arrival == 0) call->arrival = ++queue->order;
-  if (first && try(call, now, &until_ns, &client_wide) != SF_BLOCKED) return;
+  if (first && try(call, now, &blockage) != SF_BLOCKED) return;
   if (call->attempt_count == 0 && would_miss_deadline(call, now)) {
     refuse(call, SF_KIND_DEADLINE, SF_NEVER, hopeless_messages[SF_KIND_DEADLINE]);
     return;
@@ -147,9 +169,14 @@ void sf_queue_enter(sf_call *call)
     refuse(call, SF_KIND_TOO_LARGE, SF_NEVER, "out of memory");
     return;
   }
-  call->line_up->wake_ns = first ? until_ns : call->line_up->wake_ns;
-  if (first) set_timer(client, until_ns);
-  else if (call->line_up->first == call) sf_queue_pump(client);
+  if (first) {
+    note_blockage(call->line_up, &blockage);
+    set_timer(client, blockage.until_ns);
+  } else if (call->line_up->first == call) {
+    sf_queue_pump(client);
+  } else if (refuse_hasty(call)) {
+    return;
+  }
   if (call->line_up == NULL) return;
   if (queue->count > queue->capacity && call->attempt_count == 0) {
     leave(queue, call);
@@ -190,20 +217,14 @@ void sf_queue_pump(sf_client *client)
   if (queue->pumping || client->engine == NULL) return;
   queue->pumping = true;
   int64_t now = sf_engine_now(client->engine);
-  bool client_wide = false;
+  sf_blockage blockage = { .client_wide = false };
   for (sf_line_up *each = queue->line_ups; each != NULL; each = each->next) {
     each->blocked = false;
     each->wake_ns = SF_NEVER;
   }
-  for (sf_line_up *line_up; !client_wide && (line_up = next_line_up(queue)) != NULL;) {
-    int64_t until_ns;
-    if (try(line_up->first, now, &until_ns, &client_wide) != SF_BLOCKED) {
-      client_wide = false;
-      continue;
-    }
-    line_up->blocked = true;
-    line_up->wake_ns = until_ns;
-  }
+  for (sf_line_up *line_up; !blockage.client_wide && (line_up = next_line_up(queue)) != NULL;)
+    if (try(line_up->first, now, &blockage) == SF_BLOCKED) note_blockage(line_up, &blockage);
+    else blockage.client_wide = false;
   queue->pumping = false;
   set_timer(client, tidy(queue));
 }
