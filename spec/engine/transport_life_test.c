@@ -594,6 +594,7 @@ static const check_test tests[] = {
 
 int main(int argc, char **argv)
 {
+  signal(SIGPIPE, SIG_DFL); /* who started this may have had it ignored */
   port = serve(AF_INET, routes, sizeof routes / sizeof *routes);
   if (port == 0) return 2;
   return check_main(tests, sizeof tests / sizeof *tests, argc, argv);
