@@ -252,7 +252,7 @@ M.close = {
 M.batch = {
   { name = "concurrency", type = "integer", min = 1, max = 100000,
     doc = "requests at a time (default: the client's limit)" },
-  { name = "on_progress", type = "function", 
+  { name = "on_progress", type = "function",
     doc = "on_progress { done =, total =, index =, result = | error = } after each" },
 }
 

@@ -63,7 +63,8 @@ describe("openai chat", function()
     assert.is_nil(fields.text)
     assert.equal('{"a":1}', fields.tool_calls[1]["function"].arguments)
     fields = chat.decode(reply [[{"choices":[{"message":{"content":[{"type":"text","text":"a"},
-      {"type":"image"},{"type":"text","text":"b"}],"reasoning_content":"hm","tool_calls":[]},"finish_reason":null}]}]], codec)
+      {"type":"image"},{"type":"text","text":"b"}],"reasoning_content":"hm","tool_calls":[]},
+      "finish_reason":null}]}]], codec)
     assert.same({ "ab", "hm" }, { fields.text, fields.reasoning })
     assert.is_nil(fields.finish_reason)
     assert.is_nil(fields.tool_calls)
@@ -139,8 +140,9 @@ end)
 
 describe("openai embeddings", function()
   it("puts the vectors into the order of the inputs", function()
-    local fields = assert(embeddings.decode(reply [[{"data":[{"index":1,"embedding":[0.5]},
-      {"index":0,"embedding":[0.25]}],"model":"e","usage":{"prompt_tokens":2,"total_tokens":2}}]], codec, { input = { "a", "b" } }))
+    local answer = reply [[{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":[0.25]}],"model":"e",
+      "usage":{"prompt_tokens":2,"total_tokens":2}}]]
+    local fields = assert(embeddings.decode(answer, codec, { input = { "a", "b" } }))
     assert.same({ { 0.25 }, { 0.5 } }, fields.embeddings)
     assert.equal(2, fields.usage.total_tokens)
   end)
