@@ -128,6 +128,9 @@ int sf_lua_submit(lua_State *L)
   double priority = number_option(L, "priority", 2);
   luaL_argcheck(L, priority >= 1 && priority <= SF_PRIORITIES, 4, "priority 1 to 3 expected");
   options.priority = (int)priority - 1;
+  double max_attempts = number_option(L, "max_attempts", 0);
+  luaL_argcheck(L, max_attempts >= 0 && max_attempts < 1e6, 4, "max_attempts: 1 or more expected");
+  options.max_attempts = (uint32_t)max_attempts;
   options.headers = string_field(L, "headers", &options.headers_length);
   options.timeout = read_timeouts(L, &timeout) ? &timeout : NULL;
   lua_getfield(L, 4, "events");

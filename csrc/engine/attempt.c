@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "call.h"
 
@@ -176,12 +177,27 @@ static bool copy_url_and_key(sf_attempt *attempt, const sf_endpoint *endpoint, c
   return true;
 }
 
+static bool same_name(const char *a, const char *b)
+{
+  size_t length = strcspn(a, ":");
+  return strncasecmp(a, b, length) == 0 && b[length] == ':';
+}
+
+/* A later line replaces an earlier one of the same name. */
+static bool add_line(sf_attempt *attempt, const char *line)
+{
+  size_t place = 0;
+  while (place < attempt->request.header_count && !same_name(line, attempt->header_lines[place])) place++;
+  if (place == SF_MAX_HEADERS) return false;
+  attempt->header_lines[place] = line;
+  if (place == attempt->request.header_count) attempt->request.header_count++;
+  return true;
+}
+
 static bool add_lines(sf_attempt *attempt, const char *lines, size_t count)
 {
-  for (; count > 0; count--, lines += strlen(lines) + 1) {
-    if (attempt->request.header_count == SF_MAX_HEADERS) return false;
-    attempt->header_lines[attempt->request.header_count++] = lines;
-  }
+  for (; count > 0; count--, lines += strlen(lines) + 1)
+    if (!add_line(attempt, lines)) return false;
   return true;
 }
 
@@ -194,7 +210,7 @@ static bool fill_request(sf_attempt *attempt)
   attempt->exchange.request = &attempt->request;
   if (!copy_url_and_key(attempt, endpoint, variant)) return false;
   for (char **line = endpoint->headers; line != NULL && *line != NULL; line++)
-    if (!add_lines(attempt, *line, 1)) return false;
+    if (!add_line(attempt, *line)) return false;
   if (!add_lines(attempt, variant->header_text, variant->header_count)) return false;
   if (!add_lines(attempt, call->header_text, call->header_count)) return false;
   attempt->request.method = variant->method;
@@ -360,7 +376,8 @@ static void fail_by_timer(sf_attempt *attempt)
 
 static sf_slot_effect slot_effect(const sf_attempt *attempt)
 {
-  if (attempt->timed_out) return sf_outcome_effects[SF_OUTCOME_TIMEOUT].slot;
+  bool connecting = attempt->phase == SF_PHASE_CONNECT;
+  if (attempt->timed_out) return sf_outcome_effects[connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT].slot;
   if (attempt->result != SF_RESULT_COMPLETE) return SF_SLOT_IGNORED;
   return sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome].slot;
 }

@@ -64,6 +64,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   sf_client_retain(client);
   call->plan = options->plan;
   call->priority = options->priority;
+  call->max_attempts = options->max_attempts > 0 ? options->max_attempts : client->config.max_attempts;
   call->estimate = options->estimate;
   call->wants_events = options->events;
   call->submitted_ns = call->idle_since_ns = sf_engine_now(engine);

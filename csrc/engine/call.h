@@ -118,6 +118,7 @@ struct sf_call {
   sf_timer deadline_timer, wake_timer;
   bool has_timeout; /* its own timeouts instead of the lines' */
   sf_timeouts timeout;
+  uint32_t max_attempts;
   double estimate; /* tokens */
   char *header_text;
   size_t header_count;
@@ -158,6 +159,7 @@ typedef struct sf_call_options {
   const char *headers; /* "name: value\n" lines sent with every variant */
   size_t headers_length;
   double estimate;            /* tokens */
+  uint32_t max_attempts;      /* 0 = the client's */
   const sf_timeouts *timeout; /* NULL: the lines' own */
   bool events;
 } sf_call_options;

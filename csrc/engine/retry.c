@@ -108,7 +108,7 @@ void sf_retry_decide(sf_call *call, const sf_failure *failure)
     give_up(call, failure, NULL);
     return;
   }
-  if (call->attempt_count >= call->client->config.max_attempts) {
+  if (call->attempt_count >= call->max_attempts) {
     give_up(call, failure, call->attempt_count > 1 ? "no attempts left" : NULL);
     return;
   }
