@@ -33,6 +33,7 @@ SOURCES := $(sort $(wildcard csrc/*/*.c))
 PURE := $(sort $(wildcard csrc/policy/*.c csrc/wire/*.c))
 FLOORS := $(filter-out csrc/binding/%,$(SOURCES))
 TESTS := $(sort $(wildcard spec/*/*_test.c))
+LOADS := $(sort $(wildcard spec/bench/*.c))
 FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
@@ -63,7 +64,7 @@ build/$(1)/commands: FORCE
 	@echo '$$(CC) $$(COMPILE) $(2) $$(CFLAGS) $(3) $$(LINK) $$(LDFLAGS) $$(LIBRARIES) $$(SOURCES)' > $$@.new
 	@cmp -s $$@ $$@.new && rm $$@.new || mv $$@.new $$@
 
--include $(SOURCES:csrc/%.c=build/$(1)/obj/%.d) $(TESTS:spec/%.c=build/$(1)/test/%.d)
+-include $(SOURCES:csrc/%.c=build/$(1)/obj/%.d) $(patsubst spec/%.c,build/$(1)/test/%.d,$(TESTS) $(LOADS))
 endef
 
 $(eval $(call variant,lua5.4,$(LUA54),))
@@ -110,7 +111,7 @@ run-test: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 run-asan: build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 
-run-bench: all
+run-bench: all $(LOADS:spec/%.c=build/lua5.4/test/%)
 	@for bench in $(or $(wildcard spec/bench/*_bench.lua),$(error spec/bench holds no *_bench.lua)); do \
 	  echo "== $$bench"; lua5.4 -l spec.helper $$bench || exit 1; done
 

@@ -1,5 +1,5 @@
--- What the load programs in Lua share: their arguments, the sample of latencies, and the one JSON line they print; the
--- same as load.h's. CPU time (user and system) and wall time run from begin() to report().
+-- What the load programs in Lua share: their arguments, the count of calls, and the one JSON line they print, the same
+-- as load.h's. CPU time (user and system) and wall time run from begin() to report().
 
 local core = require "surefoot.binding"
 
@@ -20,16 +20,10 @@ end
 
 ---@return table load
 function M.begin()
-  local load = { latencies = {}, errors = 0 }
+  local load = { good = 0, errors = 0 }
   collectgarbage()
   load.wall, load.cpu = core.now(), os.clock()
   return load
-end
-
----@param load table
----@param seconds number
-function M.good(load, seconds)
-  load.latencies[#load.latencies + 1] = seconds
 end
 
 ---@param load table
@@ -42,14 +36,12 @@ function M.bad(load, what)
 end
 
 ---@param load table
-function M.report(load)
+---@param latency { p50: number, p99: number } seconds
+function M.report(load, latency)
   local cpu, wall = os.clock() - load.cpu, core.now() - load.wall
-  local latencies, good = load.latencies, #load.latencies
-  local requests = good + load.errors
-  table.sort(latencies)
-  local p50, p99 = latencies[good // 2 + 1] or 0, latencies[good - good // 100] or 0
+  local requests = load.good + load.errors
   print(('{"requests":%d,"errors":%d,"wall_s":%.6f,"cpu_us_per_request":%.3f,"rps":%.1f,"p50_us":%.1f,"p99_us":%.1f}')
-    :format(requests, load.errors, wall, cpu * 1e6 / requests, requests / wall, p50 * 1e6, p99 * 1e6))
+    :format(requests, load.errors, wall, cpu * 1e6 / requests, requests / wall, latency.p50 * 1e6, latency.p99 * 1e6))
 end
 
 return M

@@ -63,7 +63,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "usage: policy_cost OPERATIONS\n");
     return 2;
   }
-  double granted = rate_limiter(1e6, true), refused = rate_limiter(1, false);
-  printf("{\"rate_limiter_granted\":%.2f,\"rate_limiter_refused\":%.2f,\"breaker\":%.2f}\n", granted, refused, breaker());
+  double granted = rate_limiter(1e6, true), refused = rate_limiter(1, false), permit = breaker();
+  printf("{\"rate_limiter_granted\":%.2f,\"rate_limiter_refused\":%.2f,\"breaker\":%.2f}\n", granted, refused, permit);
   return 0;
 }
