@@ -5,6 +5,7 @@
  * steady state, and libcurl is never entered from a callback. What ends is collected in `turn`. An error of the multi handle
  * leaves every transfer uncertain: all are reported as lost, and the handle is made anew.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -56,6 +57,9 @@ const char *sf_transport_curl_version(void)
 
 /* ---- sockets ---- */
 
+/* Of a socket that came to nothing libcurl 7.88 may not tell that it closed it, so fresh ones are looked at. */
+enum { FRESH = 1, PROVEN };
+
 static bool is_ours(const sf_curl *curl, int fd)
 {
   return fd >= 0 && (size_t)fd < curl->opened_capacity && curl->opened[fd] != 0;
@@ -71,7 +75,7 @@ static bool note_opened(sf_curl *curl, int fd)
     curl->opened = opened;
     curl->opened_capacity = capacity;
   }
-  curl->opened[fd] = 1;
+  curl->opened[fd] = FRESH;
   return true;
 }
 
@@ -90,6 +94,7 @@ curl_socket_t sf_curl_on_open(void *context, curlsocktype purpose, struct curl_s
     close(fd);
     return CURL_SOCKET_BAD;
   }
+  carrier->owner->reactor->ops->forget(carrier->owner->reactor, fd); /* whatever had the number before */
   carrier->opened = true;
   return fd;
 }
@@ -100,6 +105,21 @@ int sf_curl_on_close(void *context, curl_socket_t fd)
   curl->reactor->ops->forget(curl->reactor, fd);
   if (is_ours(curl, fd)) curl->opened[fd] = 0;
   return close(fd);
+}
+
+/* A connection was made and used: from now on its end will be told. */
+static void prove_socket(const sf_carrier *carrier)
+{
+  curl_socket_t fd;
+  if (!carrier->opened || curl_easy_getinfo(carrier->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK) return;
+  if (is_ours(carrier->owner, fd)) carrier->owner->opened[fd] = PROVEN;
+}
+
+static bool closed_in_silence(sf_curl *curl, int fd)
+{
+  if (curl->opened[fd] != FRESH || fcntl(fd, F_GETFD) >= 0) return false;
+  curl->opened[fd] = 0;
+  return true;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
@@ -113,7 +133,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
   };
   sf_curl *curl = context;
   sf_reactor *reactor = curl->reactor;
-  if (what == CURL_POLL_REMOVE && !is_ours(curl, fd)) { /* a resolver's: will be closed without a word to us */
+  /* a resolver's will be closed without a word to us */
+  if (what == CURL_POLL_REMOVE && (!is_ours(curl, fd) || closed_in_silence(curl, fd))) {
     reactor->ops->forget(reactor, fd);
     return 0;
   }
@@ -182,6 +203,7 @@ static sf_exchange *take_back(sf_carrier *carrier)
 static void finish(sf_carrier *carrier, CURLcode code)
 {
   sf_done done;
+  prove_socket(carrier);
   if (carrier->exchange != NULL) sf_carrier_report(carrier, code, &done);
   if (carrier->shared && carrier->any_response && !carrier->http2) carrier->owner->cap_harms = true;
   sf_exchange *exchange = take_back(carrier);

@@ -64,7 +64,7 @@ struct sf_curl {
   size_t alone, together; /* running exchanges on a connection of their own; sharing HTTP/2 connections */
   bool capped;            /* connections per host are limited, for HTTP/2 */
   bool cap_harms;         /* a server that was said to speak HTTP/2 does not */
-  uint8_t *opened;        /* by fd: 1 = a socket that libcurl had from us */
+  uint8_t *opened;        /* by fd: a socket that libcurl had from us; see transport_curl.c */
   size_t opened_capacity;
 };
 

@@ -225,7 +225,7 @@ void sf_carrier_report(sf_carrier *carrier, CURLcode code, sf_done *done)
     .phase = phase_of(carrier),
     .reused = carrier->requested && !carrier->opened,
     .any_response = carrier->any_response,
-    .bytes_sent = bytes_sent(carrier),
+    .bytes_sent = carrier->requested ? bytes_sent(carrier) : 0, /* else they are CONNECT's */
     .bytes_received = (uint64_t)headers + (uint64_t)number(carrier, CURLINFO_SIZE_DOWNLOAD_T),
     .resolve_ns = time_of(carrier, CURLINFO_NAMELOOKUP_TIME_T),
     .connect_ns = time_of(carrier, CURLINFO_CONNECT_TIME_T),
