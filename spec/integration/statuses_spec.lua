@@ -1,4 +1,4 @@
--- What a provider's statuses come to: which kind, whether the same line is asked again, whether another one is, and when.
+-- What the statuses of a provider come to: which kind, whether the same line is asked again, whether another, and when.
 
 local leaks = require "spec.support.leaks"
 local provider = require "spec.support.provider"

@@ -1,5 +1,5 @@
--- A kept connection that died after the connect timeout had passed was asked again on a new one, as it should be; but the
--- connect phase of the new one was counted from the start of the old one: it was over before it began.
+-- A kept connection that died after the connect timeout had passed was asked again on a new one, as it should be; but
+-- the connect phase of the new one was counted from the start of the old one: it was over before it began.
 local surefoot = require "surefoot"
 
 describe("a kept connection that dies late", function()

@@ -41,8 +41,8 @@ end
 ---@param before integer from begin
 ---@param ... table clients whose calls must have ended
 function M.check(before, ...)
-  for i = 1, select("#", ...) do
-    local stats = select(i, ...):stats()
+  for _, client in ipairs { ... } do
+    local stats = client:stats()
     assert(stats.in_flight == 0 and stats.queue == 0, rest_of(stats.in_flight, stats.queue))
     for name, line in pairs(stats.endpoints) do
       assert(line.in_flight == 0, name .. " has attempts in flight")
