@@ -185,6 +185,20 @@ describe("adaptive rate", function()
     assert.is_near(1, rate:acquire(), 1e-3)
   end)
 
+  it("takes nothing of what it was told when its own pace refuses", function()
+    make()
+    stream(50, 3)
+    rate:throttled()
+    rate:headers(told("10", "5", "5000s"))
+    for _ = 1, 100 do assert.is_true(rate:acquire() > 0) end
+    for _ = 1, 5 do
+      world.now = world.now + 1
+      assert.are.equal(0, rate:acquire())
+    end
+    world.now = world.now + 1
+    assert.is_true(rate:acquire() > 900)
+  end)
+
   it("mints nothing from a stale clock", function()
     make()
     stream(50, 3)

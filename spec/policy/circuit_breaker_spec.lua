@@ -141,6 +141,21 @@ describe("circuit breaker", function()
     assert.are.equal("closed", state())
   end)
 
+  it("does not shorten a lease by a stale clock", function()
+    tripped { half_open_requests = 2, lease = 10 }
+    world.now = world.now + 5
+    local first = breaker:allow()
+    world.now = world.now - 3
+    local second = breaker:allow()
+    world.now = world.now + 10
+    assert.is_nil((breaker:allow()))
+    world.now = world.now + 3
+    assert.is_userdata((breaker:allow()))
+    first:success()
+    second:success()
+    assert.are.equal("half_open", state())
+  end)
+
   it("V-CB9 stays shut when the probe is throttled, and learns nothing from a refused key", function()
     tripped()
     world.now = world.now + 5

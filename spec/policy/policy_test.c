@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 
 #define NEAR(got, wanted, off) CHECK(fabs((got) - (wanted)) <= (off))
 
@@ -225,37 +226,64 @@ static const sf_breaker_config breaker_config = {
 
 static sf_breaker breaker;
 static sf_permit permits[THREADS];
-static atomic_int probes;
+static atomic_int round_begun, round_ended, probes;
 
-static void failing_body(int number)
-{
-  sf_breaker_report(&breaker, &breaker_config, SF_SECOND, 0, &permits[number], SF_BREAKER_BAD, -1);
-}
+#define ROUNDS 30000
+#define RACERS 3
 
-static void probing_body(int number)
+/* Each round all racers fail at once at the threshold, then all ask for a probe at once. */
+static void racing_body(int number)
 {
   int64_t retry_in;
-  atomic_fetch_add(&probes, sf_breaker_allow(&breaker, &breaker_config, 2 * SF_SECOND, &permits[number], &retry_in));
+  for (int round = 1; round <= ROUNDS; round++) {
+    while (atomic_load(&round_begun) < 2 * round - 1) sched_yield();
+    sf_breaker_report(&breaker, &breaker_config, SF_SECOND, 0, &permits[number], SF_BREAKER_BAD, -1);
+    atomic_fetch_add(&round_ended, 1);
+    while (atomic_load(&round_begun) < 2 * round) sched_yield();
+    atomic_fetch_add(&probes, sf_breaker_allow(&breaker, &breaker_config, 2 * SF_SECOND, &permits[number], &retry_in));
+    atomic_fetch_add(&round_ended, 1);
+  }
 }
 
-static void test_cb13_cb16_one_transition_one_probe(void)
+static void let_race(int half_round)
 {
-  for (int round = 0; round < 300; round++) {
+  atomic_store(&round_begun, half_round);
+  while (atomic_load(&round_ended) < RACERS * half_round) sched_yield();
+}
+
+static void referee(void)
+{
+  for (int round = 1; round <= ROUNDS; round++) {
     int64_t left, retry_in;
     sf_breaker_init(&breaker);
-    for (int i = 0; i < 6; i++) CHECK(sf_breaker_allow(&breaker, &breaker_config, SF_SECOND, &permits[i], &retry_in));
-    together(6, failing_body);
-    CHECK_IS(sf_breaker_state_at(&breaker, &breaker_config, SF_SECOND, &left), SF_BREAKER_OPEN);
-    CHECK_IS(left, SF_SECOND);
+    for (int i = 0; i < 4 + RACERS; i++) {
+      CHECK(sf_breaker_allow(&breaker, &breaker_config, SF_SECOND, &permits[(i + RACERS) % (4 + RACERS)], &retry_in));
+      if (i < 4) sf_breaker_report(&breaker, &breaker_config, SF_SECOND, 0, &permits[i + RACERS], SF_BREAKER_BAD, -1);
+    }
     atomic_store(&probes, 0);
-    together(6, probing_body);
-    CHECK_IS(atomic_load(&probes), 1);
+    let_race(2 * round - 1);
+    CHECK(sf_breaker_state_at(&breaker, &breaker_config, SF_SECOND, &left) == SF_BREAKER_OPEN && left == SF_SECOND);
+    let_race(2 * round);
+    CHECK(atomic_load(&probes) == 1);
     sf_permit *probe = permits;
     while (!probe->held) probe++;
     sf_breaker_report(&breaker, &breaker_config, 2 * SF_SECOND, 0, probe, SF_BREAKER_BAD, -1);
     sf_breaker_state_at(&breaker, &breaker_config, 2 * SF_SECOND, &left);
-    CHECK_IS(left, 2 * SF_SECOND); /* the second opening: one transition before it, not six */
+    CHECK(left == 2 * SF_SECOND); /* the second opening: there was one transition before it, not three */
   }
+}
+
+static void referee_or_racer(int number)
+{
+  if (number == RACERS) referee();
+  else racing_body(number);
+}
+
+static void test_cb13_cb16_one_transition_one_probe(void)
+{
+  atomic_store(&round_begun, 0);
+  atomic_store(&round_ended, 0);
+  together(RACERS + 1, referee_or_racer);
 }
 
 static void fail_at(int64_t now, int count)
