@@ -177,9 +177,12 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
 {
   sf_attempt *attempt = asking_attempt(call, number);
   if (attempt == NULL) return;
-  sf_verdict verdict = { answer->cls, answer->kind, SF_OUTCOME_SUCCESS };
-  if (answer->cls == SF_CLASS_NONE) verdict = sf_retry_rule_status(attempt->status, &call->client->config.on_status);
-  else verdict.outcome = sf_retry_rule_outcome(answer->cls, answer->kind, attempt->status);
+  const sf_status_set *listed = &call->client->config.on_status;
+  sf_outcome told = sf_retry_rule_outcome(answer->cls, answer->kind, attempt->status);
+  sf_verdict verdict = answer->cls == SF_CLASS_NONE
+                           ? sf_retry_rule_status(attempt->status, listed)
+                           : sf_retry_rule_listed((sf_verdict){ answer->cls, answer->kind, told }, attempt->status,
+                                                  listed);
   if (verdict.cls != SF_CLASS_ACCEPT) verdict = sf_retry_rule_hinted(verdict, attempt->hint.should_retry);
   if (answer->message != NULL) note(call->trail[number - 1].message, answer->message);
   if (verdict.cls == SF_CLASS_ACCEPT) {

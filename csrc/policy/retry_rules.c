@@ -85,11 +85,16 @@ static sf_verdict sf_decide_whether(sf_verdict verdict, bool again)
 
 sf_verdict sf_retry_rule_status(int status, const sf_status_set *set)
 {
-  sf_verdict verdict = sf_built_in_rule(status);
+  return sf_retry_rule_listed(sf_built_in_rule(status), status, set);
+}
+
+sf_verdict sf_retry_rule_listed(sf_verdict verdict, int status, const sf_status_set *set)
+{
   if (set == NULL || !set->given || status < 300) return verdict;
-  bool listed = sf_status_set_has(set, status);
-  verdict = sf_decide_whether(verdict, listed);
-  if (!listed) verdict.cls = SF_CLASS_FINAL;
+  if (verdict.cls == SF_CLASS_ACCEPT || verdict.cls == SF_CLASS_ROUTE || verdict.kind == SF_KIND_CONTENT_FILTER)
+    return verdict;
+  if (sf_status_set_has(set, status)) return sf_decide_whether(verdict, true);
+  verdict.cls = SF_CLASS_FINAL;
   return verdict;
 }
 

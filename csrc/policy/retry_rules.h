@@ -27,6 +27,9 @@ SF_BEGIN_DECLS
 /* The verdict on a finished response of this status (any status; 2xx gives ACCEPT). `set` may be NULL. */
 sf_verdict sf_retry_rule_status(int status, const sf_status_set *set);
 
+/* A verdict told from the body, under a user's list; what only the body knows (another route, the content) stands. */
+sf_verdict sf_retry_rule_listed(sf_verdict verdict, int status, const sf_status_set *set);
+
 /* The same after the server's `x-should-retry`: should_retry 1 = "true", 0 = "false", -1 = absent. */
 sf_verdict sf_retry_rule_hinted(sf_verdict verdict, int should_retry);
 
