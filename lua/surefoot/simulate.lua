@@ -116,9 +116,9 @@ function request_mt.__index(request, key)
   end
 end
 
--- Gives every exchange that has begun what its script says.
+-- Gives every exchange that has begun what its script says; true when there was one.
 local function serve(self)
-  local engine = self.engine
+  local engine, served = self.engine, false
   local id, name, method, url, headers, body = engine:started()
   while id do
     local count = self.counts[name] + 1
@@ -130,14 +130,16 @@ local function serve(self)
     }, request_mt)
     local script = check_script(self.scripts[name](count, request, engine:now()), name)
     engine:script(id, spelled_out(script, request))
+    served = true
     id, name, method, url, headers, body = engine:started()
   end
+  return served
 end
 
 -- Lets virtual time pass: until there is news, at most so long.
 local function pass(self, seconds)
   serve(self)
-  if self.engine:step() > 0 then
+  if self.engine:step() > 0 or serve(self) then
     return
   end
   local moved = self.engine:advance(seconds or math.huge)
