@@ -14,7 +14,8 @@ describe("the breaker's run of failures", function()
   after_each(sim.settled)
 
   for name, script in pairs {
-    ["500"] = { status = 500 }, ["cut bodies"] = { fault = "cut", body = "{" }, ["pages instead of JSON"] = { body = "<html>" },
+    ["500"] = { status = 500 }, ["cut bodies"] = { fault = "cut", body = "{" },
+      ["pages instead of JSON"] = { body = "<html>" },
   } do
     it("grows with " .. name, function()
       assert.equal("closed", state_after(script, 4))

@@ -1,5 +1,5 @@
--- A call that found the circuit half-open with the probe out was told circuit_open at once when its deadline came before
--- the end of the probe's lease (120 s by default), though the probe's answer was a moment away.
+-- A call that found the circuit half-open with the probe out was told circuit_open at once when its deadline came
+-- before the end of the probe's lease (120 s by default), though the probe's answer was a moment away.
 local sim = require "spec.support.sim"
 
 local config = { retry = { max_attempts = 1 }, breaker = { failure_threshold = 1, jitter = 0 } }

@@ -1,8 +1,9 @@
--- A 403 that speaks of the place and not of the key (unsupported country) made the key count as dead but left the line's
--- other routes among the candidates: the call ended with "the deadline leaves no room" or "out of memory".
+-- A 403 that speaks of the place and not of the key (unsupported country) made the key count as dead but left the
+-- line's other routes among the candidates: the call ended with "the deadline leaves no room" or "out of memory".
 local sim = require "spec.support.sim"
 
-local refused = { status = 403, body = { error = { code = "unsupported_country_region_territory", message = "not here" } } }
+local refused = { status = 403, body = { error = { code = "unsupported_country_region_territory",
+  message = "not here" } } }
 
 describe("a line that refuses the place", function()
   after_each(sim.settled)

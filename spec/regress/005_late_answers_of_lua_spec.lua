@@ -1,11 +1,12 @@
--- The time that Lua took to answer a question was charged to the provider: the latency that routing learns from, and the
--- wait that the server had asked for, were counted from the answer instead of from the arrival.
+-- The time that Lua took to answer a question was charged to the provider: the latency that routing learns from, and
+-- the wait that the server had asked for, were counted from the answer instead of from the arrival.
 local binding = require "surefoot.binding"
 
 local function attempt(script, late, class, kind)
   local engine = binding.simulation(1)
   local client = binding.client {
-    max_attempts = 2, strategy = "exponential", base_delay = 0, throttled_base_delay = 0, max_delay = 60, jitter = "none",
+    max_attempts = 2, strategy = "exponential", base_delay = 0, throttled_base_delay = 0, max_delay = 60,
+      jitter = "none",
     budget = false, concurrency = { limit = 10, queue = 10 },
     routing = { strategy = "priority", decay = 10, slow_start = 0, penalty = 5 },
     endpoints = { { name = "a", url = "https://a.invalid", keys = {}, headers = "", timeout = {}, breaker = false } },
@@ -37,7 +38,8 @@ describe("an answer that Lua gives late", function()
   end)
 
   it("does not prolong the server's wait", function()
-    local _, now = attempt({ after = 1, status = 429, headers = { ["retry-after"] = "40" } }, 30, "throttled", "rate_limited")
+    local _, now = attempt({ after = 1, status = 429, headers = { ["retry-after"] = "40" } }, 30, "throttled",
+      "rate_limited")
     assert.near(41, now, 1e-6)
   end)
 end)

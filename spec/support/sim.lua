@@ -1,6 +1,6 @@
 -- A laboratory on the simulated network: scripted lines, one client, and a log of everything that was sent.
 --
---   local lab = sim.lab({ a = { { status = 500 }, { text = "ok" } }, b = { text = "ok" } }, { retry = { max_attempts = 2 } })
+--   local lab = sim.lab({ a = { { status = 500 }, { text = "ok" } } }, { retry = { max_attempts = 2 } })
 --   lab.client:chat "Hi"
 --   lab:sent()  --> "a 0, a 0.5"
 --
