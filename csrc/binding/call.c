@@ -242,10 +242,12 @@ static int call_answer(lua_State *L)
   return 0;
 }
 
+/* call:cancel(kind, more): with `more` nobody moves up yet, since other calls are about to be cancelled too. */
 static int call_cancel(lua_State *L)
 {
   sf_call *call = check_call(L);
   sf_call_cancel(call, (sf_kind)check_kind(L, 2, "cancelled"));
+  if (!lua_toboolean(L, 3) && !sf_engine_is_stale(call->engine)) sf_engine_turned(call->engine);
   return 0;
 }
 

@@ -269,14 +269,15 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
 void sf_call_cancel(sf_call *call, sf_kind kind)
 {
   if (call->state == SF_CALL_SETTLED || call->state == SF_CALL_NEW) return;
-  sf_engine *engine = call->engine;
   sf_call_settle(call, false, kind, 0, kind == SF_KIND_CLOSED ? "the client was closed" : "cancelled by the caller");
-  sf_engine_turned(engine);
 }
 
 void sf_call_free(sf_call *call)
 {
-  sf_call_cancel(call, SF_KIND_CANCELLED);
+  if (call->state != SF_CALL_SETTLED && call->state != SF_CALL_NEW) {
+    sf_call_cancel(call, SF_KIND_CANCELLED);
+    sf_engine_turned(call->engine);
+  }
   if (call->state == SF_CALL_NEW) {
     free_variants(call);
     sf_timers_unreserve(&call->engine->timers, 2);

@@ -193,7 +193,7 @@ void sf_call_skip(sf_call *call, uint32_t variant, sf_kind why);
 void sf_call_submit(sf_call *call);
 sf_question sf_call_next(sf_call *call);
 void sf_call_answer(sf_call *call, uint32_t attempt, const sf_answer *answer);
-void sf_call_cancel(sf_call *call, sf_kind kind);
+void sf_call_cancel(sf_call *call, sf_kind kind); /* the owner turns the engine, after all that it cancels */
 
 /* Cancels what still runs, and frees. */
 void sf_call_free(sf_call *call);

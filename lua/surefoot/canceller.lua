@@ -17,6 +17,9 @@ function methods:cancel()
   local calls = self.calls
   self.calls = setmetatable({}, { __mode = "k" })
   for call in pairs(calls) do
+    call:cancel("cancelled", true)
+  end
+  for call in pairs(calls) do -- all are ended: now others may move up
     call:cancel "cancelled"
   end
 end
