@@ -15,7 +15,7 @@ enum {
 
 static sf_lua_call *check_object(lua_State *L)
 {
-  sf_lua_call *object = luaL_checkudata(L, 1, SF_CALL_TYPE);
+  sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
   luaL_argcheck(L, object->call != NULL, 1, "the call is gone");
   return object;
 }
@@ -161,6 +161,83 @@ static int push_response(lua_State *L, const sf_attempt *attempt)
   return 8;
 }
 
+/*
+ * What there is to know of a call that succeeded at once, as one string: most results are never asked for their trail, and
+ * the call need not live on for those that are. Read by core.read_receipt.
+ */
+typedef struct sf_receipt {
+  double waited, latency, first_byte; /* seconds */
+  uint32_t endpoint, key, route;      /* 0-based */
+  int status;
+  bool reused, restarted;
+} sf_receipt;
+
+static void push_receipt(lua_State *L, const sf_call *call)
+{
+  const sf_trail *trail = &call->trail[0];
+  const char *model = call->client->models[trail->model];
+  size_t length = strlen(model);
+  char text[sizeof(sf_receipt) + 128];
+  if (call->attempt_count != 1 || length > sizeof text - sizeof(sf_receipt)) {
+    lua_pushnil(L);
+    return;
+  }
+  sf_receipt receipt;
+  memset(&receipt, 0, sizeof receipt);
+  receipt.waited = (double)trail->waited_ns / 1e9;
+  receipt.latency = (double)trail->latency_ns / 1e9;
+  receipt.first_byte = trail->first_byte_ns >= 0 ? (double)trail->first_byte_ns / 1e9 : -1;
+  receipt.endpoint = trail->endpoint;
+  receipt.key = trail->key;
+  receipt.route = trail->route;
+  receipt.status = trail->status;
+  receipt.reused = trail->reused;
+  receipt.restarted = trail->restarted;
+  memcpy(text, &receipt, sizeof receipt);
+  memcpy(text + sizeof receipt, model, length);
+  lua_pushlstring(L, text, sizeof receipt + length);
+}
+
+/* core.read_receipt(receipt) -> the one entry of the trail, as call:trail gives it */
+static int core_read_receipt(lua_State *L)
+{
+  size_t length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  sf_receipt receipt;
+  luaL_argcheck(L, length >= sizeof receipt, 1, "no receipt");
+  memcpy(&receipt, text, sizeof receipt);
+  lua_createtable(L, 0, 14);
+  sf_set_count(L, "endpoint", receipt.endpoint + 1);
+  sf_set_count(L, "key", receipt.key + 1);
+  sf_set_count(L, "route", receipt.route + 1);
+  lua_pushlstring(L, text + sizeof receipt, length - sizeof receipt);
+  lua_setfield(L, -2, "model");
+  sf_set_count(L, "status", (uint64_t)receipt.status);
+  sf_set_string(L, "kind", sf_kind_name(SF_KIND_OK));
+  sf_set_number(L, "waited", receipt.waited);
+  sf_set_number(L, "latency", receipt.latency);
+  if (receipt.first_byte >= 0) sf_set_number(L, "first_byte", receipt.first_byte);
+  sf_set_flag(L, "hedge", false);
+  sf_set_flag(L, "reused", receipt.reused);
+  if (receipt.restarted) sf_set_flag(L, "restarted", true);
+  return 1;
+}
+
+/* "settled", ok, kind, deciding attempt; and of a success latency, time to first token, receipt (nil: see call:trail). */
+static int push_settled(lua_State *L, const sf_call *call)
+{
+  lua_pushliteral(L, "settled");
+  lua_pushboolean(L, call->ok);
+  lua_pushstring(L, sf_kind_name(call->kind));
+  lua_pushinteger(L, (lua_Integer)call->deciding);
+  if (!call->ok) return 4;
+  lua_pushnumber(L, (double)(call->settled_ns - call->submitted_ns) / 1e9);
+  if (call->first_token_ns >= 0) lua_pushnumber(L, (double)call->first_token_ns / 1e9);
+  else lua_pushnil(L);
+  push_receipt(L, call);
+  return 7;
+}
+
 static int call_next(lua_State *L)
 {
   sf_call *call = check_call(L);
@@ -176,12 +253,7 @@ static int call_next(lua_State *L)
     return 5;
   }
   case SF_QUESTION_RESPONSE: return push_response(L, question.attempt);
-  case SF_QUESTION_SETTLED:
-    lua_pushliteral(L, "settled");
-    lua_pushboolean(L, call->ok);
-    lua_pushstring(L, sf_kind_name(call->kind));
-    lua_pushinteger(L, (lua_Integer)call->deciding);
-    return 4;
+  case SF_QUESTION_SETTLED: return push_settled(L, call);
   default: lua_pushliteral(L, "wait"); return 1;
   }
 }
@@ -364,25 +436,41 @@ static int call_events(lua_State *L)
   return 1;
 }
 
-/* The owner is gone: what still runs is cancelled at once, before the strings it points into may be collected. */
-static int call_gc(lua_State *L)
+static void free_call(sf_call *call)
 {
-  sf_lua_call *object = luaL_checkudata(L, 1, SF_CALL_TYPE);
-  sf_call *call = object->call;
-  object->call = NULL;
-  if (call == NULL) return 0;
   if (call->state != SF_CALL_SETTLED && sf_engine_is_stale(call->engine)) sf_engine_renew(call->engine);
   sf_call_free(call);
+}
+
+/*
+ * call:free() when the owner knows all it wants to know, and __gc when it is gone: what still runs is cancelled at once,
+ * before the strings that it points into may be collected.
+ */
+static int call_free(lua_State *L)
+{
+  sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
+  sf_call *call = object->call;
+  object->call = NULL;
+  if (call != NULL) free_call(call);
   return 0;
 }
 
 void sf_open_call(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "id", call_id },       { "next", call_next },     { "encode", call_encode },
-    { "skip", call_skip },   { "answer", call_answer }, { "cancel", call_cancel },
-    { "trail", call_trail }, { "info", call_info },     { "events", call_events },
+    { "id", call_id },
+    { "next", call_next },
+    { "encode", call_encode },
+    { "skip", call_skip },
+    { "answer", call_answer },
+    { "cancel", call_cancel },
+    { "trail", call_trail },
+    { "info", call_info },
+    { "events", call_events },
+    { "free", call_free },
     { NULL, NULL },
   };
-  sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
+  sf_new_class(L, SF_CALL_TYPE, methods, call_free);
+  lua_pushcfunction(L, core_read_receipt);
+  lua_setfield(L, -2, "read_receipt");
 }

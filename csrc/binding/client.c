@@ -72,7 +72,7 @@ static const sf_option keepalive_options[] = {
 
 sf_client *sf_check_client(lua_State *L, int arg)
 {
-  sf_lua_client *object = luaL_checkudata(L, arg, SF_CLIENT_TYPE);
+  sf_lua_client *object = sf_check_object(L, arg, SF_CLIENT_TYPE);
   luaL_argcheck(L, object->client != NULL, arg, "the client is gone");
   return object->client;
 }
@@ -343,7 +343,7 @@ static int core_client(lua_State *L)
 
 static int client_gc(lua_State *L)
 {
-  sf_lua_client *object = luaL_checkudata(L, 1, SF_CLIENT_TYPE);
+  sf_lua_client *object = sf_check_object(L, 1, SF_CLIENT_TYPE);
   if (object->client != NULL) sf_client_release(object->client);
   object->client = NULL;
   return 0;

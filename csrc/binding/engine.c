@@ -20,7 +20,7 @@ static sf_lua_engine *new_engine_object(lua_State *L)
 
 sf_engine *sf_check_engine(lua_State *L, int arg)
 {
-  sf_lua_engine *object = luaL_checkudata(L, arg, SF_ENGINE_TYPE);
+  sf_lua_engine *object = sf_check_object(L, arg, SF_ENGINE_TYPE);
   if (object->engine == NULL) luaL_argerror(L, arg, "the engine is closed");
   if (sf_engine_is_stale(object->engine) && !sf_engine_renew(object->engine))
     luaL_error(L, "surefoot: cannot make an engine after the fork: %s", strerror(errno));
@@ -58,7 +58,7 @@ static int core_now(lua_State *L)
 
 static int engine_gc(lua_State *L)
 {
-  sf_lua_engine *object = luaL_checkudata(L, 1, SF_ENGINE_TYPE);
+  sf_lua_engine *object = sf_check_object(L, 1, SF_ENGINE_TYPE);
   sf_engine_free(object->engine);
   object->engine = NULL;
   return 0;
@@ -66,7 +66,7 @@ static int engine_gc(lua_State *L)
 
 static int engine_close(lua_State *L)
 {
-  sf_lua_engine *object = luaL_checkudata(L, 1, SF_ENGINE_TYPE);
+  sf_lua_engine *object = sf_check_object(L, 1, SF_ENGINE_TYPE);
   if (object->engine != NULL) sf_engine_close(object->engine);
   lua_getfield(L, LUA_REGISTRYINDEX, REGISTRY_KEY);
   if (lua_rawequal(L, 1, -1)) {

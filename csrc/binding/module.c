@@ -56,6 +56,17 @@ void sf_set_flag(lua_State *L, const char *name, bool value)
   lua_setfield(L, -2, name);
 }
 
+void *sf_check_object(lua_State *L, int arg, const char *type)
+{
+  void *object = lua_touserdata(L, arg);
+  if (object != NULL && lua_getmetatable(L, arg)) {
+    bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (same) return object;
+  }
+  return luaL_checkudata(L, arg, type);
+}
+
 void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction gc)
 {
   if (!luaL_newmetatable(L, type)) {
@@ -63,9 +74,14 @@ void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
     return;
   }
   lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
+  for (const luaL_Reg *method = methods; method->name != NULL; method++) {
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, method->func, 1);
+    lua_setfield(L, -2, method->name);
+  }
   lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, gc);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, gc, 1);
   lua_setfield(L, -2, "__gc");
   lua_pushstring(L, type);
   lua_setfield(L, -2, "__name");
@@ -81,6 +97,7 @@ int luaopen_surefoot_core(lua_State *L)
   sf_set_string(L, "libcurl", sf_transport_curl_version());
   sf_open_wire(L);
   sf_open_policy(L);
+  sf_open_plain(L);
   sf_open_engine(L);
   sf_open_client(L);
   sf_open_call(L);

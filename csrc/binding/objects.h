@@ -41,6 +41,12 @@ void sf_set_count(lua_State *L, const char *name, uint64_t value);
 void sf_set_string(lua_State *L, const char *name, const char *value);
 void sf_set_flag(lua_State *L, const char *name, bool value);
 
+/*
+ * The object at `arg` if it is of this type, else an error. Methods carry their class's metatable as upvalue 1 (see
+ * sf_new_class), so that the common case costs no look-up in the registry.
+ */
+void *sf_check_object(lua_State *L, int arg, const char *type);
+
 /* Makes a metatable with these methods, and gc. */
 void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction gc);
 

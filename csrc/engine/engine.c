@@ -50,15 +50,20 @@ static void on_ready(void *context, int fd, unsigned events)
   engine->transport->ops->ready(engine->transport, fd, events);
 }
 
-static sf_engine *engine_create(uint64_t seed)
+unsigned long sf_engine_forks(void)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, watch_forks);
+  return forks;
+}
+
+static sf_engine *engine_create(uint64_t seed)
+{
   sf_engine *engine = sf_alloc_zero(sizeof *engine);
   if (engine == NULL) return NULL;
   sf_timers_init(&engine->timers);
   sf_random_seed(&engine->random, seed);
-  engine->generation = forks;
+  engine->generation = sf_engine_forks();
   engine->news.prev = engine->news.next = &engine->news;
   engine->ended_tail = &engine->ended;
   return engine;

@@ -65,6 +65,9 @@ sf_engine *sf_engine_new_simulated(uint64_t seed);
 void sf_engine_close(sf_engine *engine);
 void sf_engine_free(sf_engine *engine); /* closes first; takes NULL */
 
+/* How often this process was forked off its parent since the first look. */
+unsigned long sf_engine_forks(void);
+
 /* True in a forked child until renewed: sockets and epoll belong to the parent. */
 bool sf_engine_is_stale(const sf_engine *engine);
 
