@@ -241,6 +241,7 @@ void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t no
   sf_call *call = attempt->call;
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   return_slots(call->client, endpoint, now, effect, now - attempt->started_ns);
+  sf_numbers_leave(&endpoint->numbers);
   sf_client_touch(call->client);
 }
 

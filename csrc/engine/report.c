@@ -68,7 +68,6 @@ static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
   trail->restarted = attempt->restarted;
   trail->latency_ns = (attempt->ended ? attempt->ended_ns : now) - trail->started_ns;
   if (attempt->first_byte) trail->first_byte_ns = attempt->first_byte_ns - trail->started_ns;
-  sf_numbers_leave(numbers);
   if (kind == SF_KIND_OK) {
     numbers->successes++;
     sf_numbers_latency(&numbers->latency, trail->latency_ns);
