@@ -1,4 +1,5 @@
--- A canceller ended its calls one by one; each end freed a slot, and a call that was to be cancelled next was sent first.
+-- A canceller ended its calls one by one; each end freed a slot, and a call that was to be cancelled next was
+-- sent first.
 local sim = require "spec.support.sim"
 local surefoot = require "surefoot"
 
