@@ -207,13 +207,16 @@ local function settle(drive)
   local call, scheduler, id = drive.call, drive.scheduler, drive.call:id()
   local watched = drive.options.on_event ~= nil
   while true do
-    local question, a, b, c, d, e, f, g = call:next()
     if watched then
-      tell(drive)
+      tell(drive) -- before asking: an observer that waits moves the engine, and the question with it
     end
+    local question, a, b, c, d, e, f, g = call:next()
     if question == "wait" then
       scheduler:wait(id)
     elseif question == "settled" then
+      if watched then
+        tell(drive)
+      end
       return a, b, c
     else
       questions[question](drive, a, b, c, d, e, f, g)
