@@ -271,9 +271,7 @@ static void read_line(lua_State *L, sf_endpoint *endpoint)
     lua_pop(L, 2);
   }
   if (push_table(L, "resolve")) {
-    char **entries = NULL;
-    copy_list(L, &entries);
-    line->resolve = (const char *const *)entries;
+    copy_list(L, (char ***)&line->resolve);
     lua_pop(L, 1);
   }
 }

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <math.h>
 
+#include "../engine/memory.h"
 #include "../engine/transport.h"
 #include "objects.h"
 
@@ -90,6 +91,17 @@ void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
   lua_pop(L, 1);
 }
 
+#ifdef SF_FAULTS
+/* core.fail_allocation(n): the n-th allocation of ours from now fails, once (0: none) -> how many were made before. */
+static int fail_allocation(lua_State *L)
+{
+  lua_Integer n = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, n >= 0, 1, "0 or more expected");
+  lua_pushinteger(L, (lua_Integer)sf_memory_fail((unsigned long)n));
+  return 1;
+}
+#endif
+
 int luaopen_surefoot_core(lua_State *L)
 {
   pin();
@@ -101,5 +113,9 @@ int luaopen_surefoot_core(lua_State *L)
   sf_open_engine(L);
   sf_open_client(L);
   sf_open_call(L);
+#ifdef SF_FAULTS
+  lua_pushcfunction(L, fail_allocation);
+  lua_setfield(L, -2, "fail_allocation");
+#endif
   return 1;
 }

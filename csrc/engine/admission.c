@@ -152,7 +152,8 @@ typedef struct sf_refusal {
   int64_t wait_ns; /* SF_NEVER: until something is released */
   bool away;       /* breaker open or put off by the server: not merely busy */
   bool breaker;
-  bool hopeful; /* it may end any moment before that */
+  bool hopeful;   /* it may end any moment before that */
+  bool unwritten; /* nothing is in the way but that the request is not encoded yet */
 } sf_refusal;
 
 static bool take_slots(sf_client *client, sf_endpoint *endpoint)
@@ -208,6 +209,10 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
   grant.key = (uint32_t)key;
   if ((wait = circuit_wait(endpoint, now)) > 0) {
     *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true, .hopeful = probe_is_out(endpoint, now) };
+    return false;
+  }
+  if (call->variants[call->plan->targets[target_index].variant].state == SF_VARIANT_WANTED) {
+    refusal->unwritten = true;
     return false;
   }
   if (!take_slots(client, endpoint)) return false;
@@ -293,16 +298,16 @@ static sf_admission try_stage(sf_call *call, sf_stage *stage, int64_t now, sf_bl
       blockage->kind = variant->skipped;
       continue;
     }
-    if (variant->state == SF_VARIANT_WANTED && free_at(call, target, now) <= now) {
-      call->wanted = target;
-      return SF_NEEDS_ENCODE;
-    }
     sf_refusal refusal;
     bool out_of_memory = false;
     if (admit(call, target, now, &refusal, &out_of_memory)) return SF_ADMITTED;
     if (out_of_memory) {
       *blockage = (sf_blockage){ .kind = SF_KIND_TOO_LARGE, .message = "out of memory, or more headers than fit" };
       return SF_HOPELESS;
+    }
+    if (refusal.unwritten) {
+      call->wanted = target;
+      return SF_NEEDS_ENCODE;
     }
     if (!refusal.away) *busy = true;
     if (!refusal.breaker) blockage->kind = SF_KIND_DEADLINE;

@@ -72,7 +72,7 @@ static void endpoint_fini(sf_endpoint *endpoint)
   sf_free(endpoint->keys);
   free_strings(endpoint->headers);
   free_strings(endpoint->owned);
-  sf_free((void *)endpoint->line.resolve);
+  free_strings((char **)endpoint->line.resolve);
   for (size_t i = 0; i < endpoint->lane_models * key_places(endpoint); i++) sf_free(endpoint->lanes[i]);
   sf_free(endpoint->lanes);
   sf_free(endpoint->url);
