@@ -224,7 +224,7 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
   bool allowed = !endpoint->has_breaker ||
                  sf_breaker_allow(&endpoint->breaker, &endpoint->breaker_config, now, &grant.permit, &wait);
   grant.tokens = call->estimate;
-  *out_of_memory = allowed && !sf_attempt_start(call, &grant);
+  *out_of_memory = allowed && !sf_attempt_start(call, &grant, now);
   if (allowed && !*out_of_memory) {
     endpoint->key_turn = endpoint->key_count > 0 ? (grant.key + 1) % endpoint->key_count : 0;
     return true;

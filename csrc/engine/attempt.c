@@ -2,14 +2,27 @@
  * attempt.c: one HTTP exchange of a call: its start, its phase timers, its up-calls and its end.
  * Up-calls come from inside the transport: they only note what came and queue the attempt; judging is done in the turn.
  */
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "../wire/headers.h"
 #include "call.h"
 
 /* A timer that fires later than this was held up by the host, not by the provider: once, the phase goes on for as much. */
 #define LATE_NS (50 * SF_MILLISECOND)
+
+enum {
+  BODY_LEAST = 4 * 1024,
+  BUFFER_KEPT = 64 * 1024, /* a larger one is not kept for the next attempt */
+};
+
+static void say(sf_attempt *attempt, const char *message)
+{
+  size_t length = strlen(message);
+  if (length >= sizeof attempt->message) length = sizeof attempt->message - 1;
+  memcpy(attempt->message, message, length);
+  attempt->message[length] = '\0';
+}
 
 static const sf_timeouts *timeouts_of(sf_attempt *attempt)
 {
@@ -114,6 +127,21 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   return true;
 }
 
+/* Small answers get one small block; larger ones at once what they were announced with, as far as that is reasonable. */
+static bool grow_body(sf_attempt *attempt, size_t length)
+{
+  size_t least = BODY_LEAST;
+  sf_slice value;
+  if (attempt->body.length + length > BODY_LEAST &&
+      sf_headers_find(attempt->headers.data, attempt->headers.length, "content-length", &value)) {
+    size_t announced = 0;
+    for (size_t i = 0; i < value.length && announced < BUFFER_KEPT && value.data[i] >= '0' && value.data[i] <= '9'; i++)
+      announced = announced * 10 + (size_t)(value.data[i] - '0');
+    if (announced > least) least = announced < BUFFER_KEPT ? announced : BUFFER_KEPT;
+  }
+  return sf_buffer_reserve(&attempt->body, length, least);
+}
+
 static bool on_body(sf_exchange *exchange, const char *data, size_t length)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
@@ -128,6 +156,7 @@ static bool on_body(sf_exchange *exchange, const char *data, size_t length)
                     SF_KIND_OK, now - attempt->started_ns, 0);
   }
   if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
+  if (attempt->body.capacity - attempt->body.length < length && !grow_body(attempt, length)) return false;
   return sf_buffer_append(&attempt->body, data, length);
 }
 
@@ -140,7 +169,7 @@ static void on_done(sf_exchange *exchange, const sf_done *done)
   attempt->any_response = attempt->any_response || done->any_response;
   attempt->sent = attempt->sent || done->bytes_sent > 0;
   if (attempt->sent) attempt->call->sent = true;
-  if (done->message != NULL) snprintf(attempt->message, sizeof attempt->message, "%s", done->message);
+  if (done->message != NULL && done->message[0] != '\0') say(attempt, done->message);
   attempt_ended(attempt, sf_engine_now(attempt->call->engine));
 }
 
@@ -151,9 +180,11 @@ static const sf_exchange_up up_calls = { on_connected, on_headers, on_body, on_d
 static bool make_room_in_trail(sf_call *call)
 {
   if (call->attempt_count < call->trail_capacity) return true;
-  size_t capacity = call->trail_capacity == 0 ? 2 : call->trail_capacity * 2;
-  sf_trail *grown = sf_realloc(call->trail, capacity * sizeof *grown);
+  size_t capacity = call->trail_capacity * 2;
+  bool first = call->trail == call->first_trail;
+  sf_trail *grown = sf_realloc(first ? NULL : call->trail, capacity * sizeof *grown);
   if (grown == NULL) return false;
+  if (first) memcpy(grown, call->first_trail, sizeof call->first_trail);
   call->trail = grown;
   call->trail_capacity = capacity;
   return true;
@@ -165,29 +196,33 @@ static bool copy_url_and_key(sf_attempt *attempt, const sf_endpoint *endpoint, c
   const sf_key *key = endpoint->key_count > 0 ? &endpoint->keys[attempt->key] : NULL;
   size_t base = strlen(endpoint->url), path = strlen(variant->path);
   size_t secret = key != NULL && key->header != NULL ? key->length + 1 : 0;
-  attempt->url_bytes = base + path + 1 + secret;
-  attempt->url = sf_alloc(attempt->url_bytes);
-  if (attempt->url == NULL) return false;
+  size_t size = base + path + 1 + secret;
+  if (size > attempt->url_capacity) {
+    sf_free(attempt->url);
+    attempt->url = sf_alloc(size);
+    attempt->url_capacity = attempt->url != NULL ? size : 0;
+    if (attempt->url == NULL) return false;
+  }
   memcpy(attempt->url, endpoint->url, base);
   memcpy(attempt->url + base, variant->path, path + 1);
   if (secret > 0) {
-    memcpy(attempt->url + base + path + 1, key->header, secret);
-    attempt->header_lines[attempt->request.header_count++] = attempt->url + base + path + 1;
+    attempt->secret = memcpy(attempt->url + base + path + 1, key->header, secret);
+    attempt->secret_bytes = secret;
+    attempt->header_lines[attempt->request.header_count++] = attempt->secret;
   }
   return true;
 }
 
-static bool same_name(const char *a, const char *b)
+static bool has_name(const char *line, const char *name, size_t length)
 {
-  size_t length = strcspn(a, ":");
-  return strncasecmp(a, b, length) == 0 && b[length] == ':';
+  return (line[0] | 32) == (name[0] | 32) && strncasecmp(line, name, length) == 0 && line[length] == ':';
 }
 
 /* A later line replaces an earlier one of the same name. */
 static bool add_line(sf_attempt *attempt, const char *line)
 {
-  size_t place = 0;
-  while (place < attempt->request.header_count && !same_name(line, attempt->header_lines[place])) place++;
+  size_t place = 0, name = strcspn(line, ":");
+  while (place < attempt->request.header_count && !has_name(attempt->header_lines[place], line, name)) place++;
   if (place == SF_MAX_HEADERS) return false;
   attempt->header_lines[place] = line;
   if (place == attempt->request.header_count) attempt->request.header_count++;
@@ -213,7 +248,7 @@ static bool fill_request(sf_attempt *attempt)
     if (!add_line(attempt, *line)) return false;
   if (!add_lines(attempt, variant->header_text, variant->header_count)) return false;
   if (!add_lines(attempt, call->header_text, call->header_count)) return false;
-  attempt->request.method = variant->method;
+  attempt->request.method = variant->text;
   attempt->request.url = attempt->url;
   attempt->request.headers = attempt->header_lines;
   attempt->request.body = variant->body;
@@ -223,14 +258,40 @@ static bool fill_request(sf_attempt *attempt)
   return true;
 }
 
-static void attempt_free(sf_attempt *attempt)
+void sf_attempt_discard(sf_attempt *attempt)
 {
-  sf_timers_unreserve(&attempt->call->engine->timers, 1);
-  if (attempt->url != NULL) sf_wipe(attempt->url, attempt->url_bytes);
   sf_free(attempt->url);
   sf_buffer_free(&attempt->headers);
   sf_buffer_free(&attempt->body);
   sf_free(attempt);
+}
+
+static void attempt_free(sf_attempt *attempt)
+{
+  sf_engine *engine = attempt->call->engine;
+  sf_timers_unreserve(&engine->timers, 1);
+  if (attempt->secret != NULL) sf_wipe(attempt->secret, attempt->secret_bytes);
+  bool large = attempt->headers.capacity > BUFFER_KEPT || attempt->body.capacity > BUFFER_KEPT ||
+               attempt->url_capacity > BUFFER_KEPT;
+  if (engine->closed || large || !sf_pool_put(&engine->spare_attempts, attempt)) sf_attempt_discard(attempt);
+}
+
+static sf_attempt *attempt_create(sf_engine *engine)
+{
+  sf_attempt *attempt = sf_pool_take(&engine->spare_attempts);
+  if (attempt == NULL) {
+    attempt = sf_alloc(sizeof *attempt);
+    if (attempt == NULL) return NULL;
+    attempt->headers = attempt->body = (sf_buffer){ 0 };
+    attempt->url = NULL;
+    attempt->url_capacity = 0;
+  }
+  memset(attempt, 0, offsetof(sf_attempt, headers));
+  attempt->headers.length = attempt->body.length = 0;
+  attempt->message[0] = '\0';
+  if (sf_timers_reserve(&engine->timers, 1)) return attempt;
+  sf_attempt_discard(attempt);
+  return NULL;
 }
 
 static void open_trail(sf_attempt *attempt)
@@ -245,6 +306,7 @@ static void open_trail(sf_attempt *attempt)
     .started_ns = attempt->started_ns,
     .waited_ns = attempt->started_ns - call->idle_since_ns,
     .first_byte_ns = -1,
+    .message = "",
   };
 }
 
@@ -277,19 +339,15 @@ static void exchange_start(sf_attempt *attempt, int64_t now)
   arm(attempt, phase_due(attempt, &phase));
   if (engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
   attempt->result = SF_RESULT_BAD_REQUEST;
-  snprintf(attempt->message, sizeof attempt->message, "the request could not be started");
+  say(attempt, "the request could not be started");
   sf_timers_clear(&engine->timers, &attempt->timer);
   attempt_ended(attempt, now);
 }
 
-bool sf_attempt_start(sf_call *call, const sf_grant *grant)
+bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
 {
-  sf_engine *engine = call->engine;
-  sf_attempt *attempt = sf_alloc_zero(sizeof *attempt);
-  if (attempt == NULL || !sf_timers_reserve(&engine->timers, 1)) {
-    sf_free(attempt);
-    return false;
-  }
+  sf_attempt *attempt = attempt_create(call->engine);
+  if (attempt == NULL) return false;
   attempt->call = call;
   attempt->target = grant->target;
   attempt->key = grant->key;
@@ -303,7 +361,7 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant)
   attempt->slots_held = true;
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
-  attempt->started_ns = sf_engine_now(engine);
+  attempt->started_ns = now;
   attempt->number = ++call->attempt_count;
   attempt->next = call->live;
   call->live = attempt;
@@ -311,7 +369,7 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant)
   call->state = SF_CALL_ACTIVE;
   open_trail(attempt);
   count_start(attempt);
-  exchange_start(attempt, attempt->started_ns);
+  exchange_start(attempt, now);
   return true;
 }
 
@@ -356,7 +414,7 @@ static void fail(sf_attempt *attempt, sf_failure failure)
   failure.key = attempt->key;
   failure.hint_ns = attempt->hint.after_ns;
   trail->phase = failure.phase;
-  memcpy(trail->message, attempt->message, sizeof trail->message);
+  sf_message_set(&trail->message, attempt->message);
   sf_attempt_report(attempt, failure.outcome, failure.kind, -1);
   sf_retry_decide(call, &failure);
 }
@@ -367,7 +425,7 @@ static void fail_by_timer(sf_attempt *attempt)
   sf_numbers *numbers = &sf_attempt_endpoint(attempt)->numbers;
   numbers->timeouts++;
   attempt->call->client->numbers.timeouts++;
-  snprintf(attempt->message, sizeof attempt->message, "no %s in time", connecting ? "connection" : "answer");
+  say(attempt, connecting ? "no connection in time" : "no answer in time");
   fail(attempt, (sf_failure){ .cls = SF_CLASS_TRANSIENT,
                               .kind = SF_KIND_TIMEOUT,
                               .phase = attempt->phase,

@@ -1,7 +1,6 @@
 /* call.c: a call from its making to its end, and the questions in between; see call.h. */
 #include "call.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static void deadline_fire(sf_timer *timer, int64_t now)
@@ -21,45 +20,82 @@ static void wake_fire(sf_timer *timer, int64_t now)
   sf_queue_enter(call);
 }
 
-/* Copies "a: b\nc: d\n" and cuts it into NUL-terminated lines; false: out of memory. */
-static bool copy_lines(const char *text, size_t length, char **copy, size_t *count)
+/* Copies "a: b\nc: d\n" as NUL-terminated lines to `to`, which has room for `length` + 1 bytes; returns how many. */
+static size_t copy_lines(const char *text, size_t length, char *to)
 {
-  *count = 0;
-  *copy = NULL;
-  if (length == 0) return true;
-  *copy = sf_copy_string(text, length);
-  if (*copy == NULL) return false;
-  char *end = *copy + length, *to = *copy;
-  for (char *line = *copy; line < end;) {
-    char *stop = memchr(line, '\n', (size_t)(end - line));
+  size_t count = 0;
+  const char *end = text + length;
+  for (const char *line = text; line < end;) {
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
     size_t size = (size_t)((stop != NULL ? stop : end) - line);
     if (size > 0) {
-      memmove(to, line, size);
+      memcpy(to, line, size);
       to[size] = '\0';
       to += size + 1;
-      ++*count;
+      count++;
     }
     line += size + 1;
   }
-  return true;
+  return count;
 }
+
+void sf_message_set(const char **message, const char *text)
+{
+  char *copy = text[0] != '\0' ? sf_copy_string(text, strnlen(text, SF_MESSAGE_BYTES - 1)) : NULL;
+  if (copy == NULL && text[0] != '\0') return;
+  if ((*message)[0] != '\0') sf_free((void *)*message);
+  *message = copy != NULL ? copy : "";
+}
+
+static void free_trail(sf_call *call)
+{
+  for (uint32_t i = 0; i < call->attempt_count; i++) sf_message_set(&call->trail[i].message, "");
+  if (call->trail != call->first_trail) sf_free(call->trail);
+}
+
+/* ---- memory: everything of a call but its first trail is cleared ---- */
+
+static void call_discard(sf_call *call)
+{
+  if (call->variants != &call->variant) sf_free(call->variants);
+  sf_free(call->header_text);
+  if (call->engine->closed || !sf_pool_put(&call->engine->spare_calls, call)) sf_free(call);
+}
+
+static sf_call *call_create(sf_engine *engine, const sf_call_options *options)
+{
+  sf_call *call = sf_pool_take(&engine->spare_calls);
+  if (call == NULL && (call = sf_alloc(sizeof *call)) == NULL) return NULL;
+  memset(call, 0, offsetof(sf_call, first_trail));
+  call->engine = engine;
+  call->message = "";
+  call->trail = call->first_trail;
+  call->trail_capacity = SF_FIRST_TRAIL;
+  call->variants = &call->variant;
+  size_t count = options->plan->variant_count, length = options->headers_length;
+  if (count > 1) call->variants = sf_alloc_zero(count * sizeof *call->variants);
+  if (length > 0) call->header_text = sf_alloc(length + 1);
+  if (call->variants != NULL && (length == 0 || call->header_text != NULL) && sf_timers_reserve(&engine->timers, 2))
+    return call;
+  call_discard(call);
+  return NULL;
+}
+
+void sf_call_drain(sf_engine *engine)
+{
+  for (void *call; (call = sf_pool_take(&engine->spare_calls)) != NULL;) sf_free(call);
+  for (void *attempt; (attempt = sf_pool_take(&engine->spare_attempts)) != NULL;) sf_attempt_discard(attempt);
+}
+
+/* ---- making ---- */
 
 sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options *options)
 {
-  sf_call *call = sf_alloc_zero(sizeof *call);
+  sf_call *call = call_create(engine, options);
   if (call == NULL) return NULL;
-  call->variants = sf_alloc_zero(options->plan->variant_count * sizeof *call->variants);
-  bool whole = call->variants != NULL &&
-               copy_lines(options->headers, options->headers_length, &call->header_text, &call->header_count) &&
-               sf_timers_reserve(&engine->timers, 2);
-  if (!whole) {
-    sf_free(call->variants);
-    sf_free(call->header_text);
-    sf_free(call);
-    return NULL;
-  }
+  if (call->header_text != NULL)
+    call->header_count = copy_lines(options->headers, options->headers_length, call->header_text);
   sf_waiter_init(engine, &call->waiter);
-  call->engine = engine;
   call->client = client;
   sf_client_retain(client);
   call->plan = options->plan;
@@ -83,9 +119,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
 
 static void variant_free(sf_variant *variant)
 {
-  sf_free(variant->method);
-  sf_free(variant->path);
-  sf_free(variant->header_text);
+  sf_free(variant->text);
   *variant = (sf_variant){ 0 };
 }
 
@@ -108,14 +142,18 @@ bool sf_call_encode(sf_call *call, uint32_t index, const char *method, const cha
 {
   sf_variant *variant = &call->variants[index];
   if (call->state == SF_CALL_SETTLED || variant->state != SF_VARIANT_WANTED) return true;
-  variant->method = sf_copy_string(method, strlen(method));
-  variant->path = sf_copy_string(path, strlen(path));
-  bool whole = copy_lines(headers, headers_length, &variant->header_text, &variant->header_count);
-  if (variant->method == NULL || variant->path == NULL || !whole) {
-    variant_free(variant);
+  size_t method_size = strlen(method) + 1, path_size = strlen(path) + 1;
+  char *text = sf_alloc(method_size + path_size + headers_length + 1);
+  if (text == NULL) {
     sf_call_skip(call, index, SF_KIND_INVALID_REQUEST);
     return false;
   }
+  char *lines = text + method_size + path_size;
+  variant->text = text;
+  variant->path = memcpy(text + method_size, path, path_size);
+  variant->header_text = lines;
+  variant->header_count = copy_lines(headers, headers_length, lines);
+  memcpy(text, method, method_size);
   variant->body = body;
   variant->body_length = body_length;
   variant->state = SF_VARIANT_ENCODED;
@@ -168,11 +206,6 @@ static sf_attempt *asking_attempt(sf_call *call, uint32_t number)
   return NULL;
 }
 
-static void note(char *message, const char *text)
-{
-  snprintf(message, SF_MESSAGE_BYTES, "%s", text);
-}
-
 void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
 {
   sf_attempt *attempt = asking_attempt(call, number);
@@ -184,7 +217,7 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
                            : sf_retry_rule_listed((sf_verdict){ answer->cls, answer->kind, told }, attempt->status,
                                                   listed);
   if (verdict.cls != SF_CLASS_ACCEPT) verdict = sf_retry_rule_hinted(verdict, attempt->hint.should_retry);
-  if (answer->message != NULL) note(call->trail[number - 1].message, answer->message);
+  if (answer->message != NULL) sf_message_set(&call->trail[number - 1].message, answer->message);
   if (verdict.cls == SF_CLASS_ACCEPT) {
     sf_attempt_report(attempt, SF_OUTCOME_SUCCESS, SF_KIND_OK, answer->tokens);
     sf_call_settle(call, true, SF_KIND_OK, number, NULL);
@@ -247,12 +280,12 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   call->ok = ok;
   call->kind = kind;
   call->deciding = deciding;
-  call->settled_ns = sf_engine_now(engine);
+  call->settled_ns = ok ? call->idle_since_ns : sf_engine_now(engine); /* an answer was taken just now */
   if (deciding > 0) {
     call->phase = call->trail[deciding - 1].phase;
     if (message == NULL) message = call->trail[deciding - 1].message;
   }
-  if (message != NULL && call->message[0] == '\0') note(call->message, message);
+  if (message != NULL) sf_message_set(&call->message, message);
   count_end(call);
   sf_call_event(call, SF_EVENT_SETTLED, deciding, 0, kind, 0, 0);
   if (call->prev != NULL) call->prev->next = call->next;
@@ -284,11 +317,10 @@ void sf_call_free(sf_call *call)
   }
   sf_waiter_quiet(call->engine, &call->waiter);
   sf_client_release(call->client);
-  sf_free(call->variants);
-  sf_free(call->header_text);
-  sf_free(call->trail);
+  free_trail(call);
+  sf_message_set(&call->message, "");
   sf_free(call->events);
-  sf_free(call);
+  call_discard(call);
 }
 
 void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind,

@@ -11,7 +11,7 @@
 #include "client.h"
 #include "memory.h"
 
-enum { SF_TARGET_WORDS = SF_MAX_TARGETS / 64, SF_MESSAGE_BYTES = 192, SF_MAX_HEADERS = 96 };
+enum { SF_TARGET_WORDS = SF_MAX_TARGETS / 64, SF_MESSAGE_BYTES = 192, SF_MAX_HEADERS = 96, SF_FIRST_TRAIL = 2 };
 
 typedef struct sf_target_set {
   uint64_t words[SF_TARGET_WORDS];
@@ -23,9 +23,9 @@ typedef enum { SF_VARIANT_WANTED, SF_VARIANT_ENCODED, SF_VARIANT_SKIPPED } sf_va
 typedef struct sf_variant {
   sf_variant_state state;
   sf_kind skipped; /* why */
-  char *method, *path;
-  char *header_text; /* NUL-separated lines */
-  size_t header_count, header_bytes;
+  char *text;      /* one block: method, path, header lines; NULL-terminated each */
+  const char *path, *header_text;
+  size_t header_count;
   const char *body;
   size_t body_length;
 } sf_variant;
@@ -50,7 +50,7 @@ typedef struct sf_trail {
   int64_t started_ns;
   int64_t latency_ns;    /* start to end */
   int64_t first_byte_ns; /* start to first body byte; < 0 = none came */
-  char message[SF_MESSAGE_BYTES];
+  const char *message;   /* see sf_message_set */
 } sf_trail;
 
 /* Something to tell an observer. */
@@ -92,14 +92,16 @@ struct sf_attempt {
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
   int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int status;
-  sf_buffer headers, body;
   sf_retry_hint hint;
   sf_result result;
   sf_phase phase;
   bool reused, any_response, sent;
+  char *secret; /* the key's header, behind the URL: wiped with the attempt; NULL = none */
+  size_t secret_bytes;
+  sf_buffer headers, body; /* from here on memory is kept from use to use; all before is cleared */
+  char *url;
+  size_t url_capacity;
   char message[SF_MESSAGE_BYTES];
-  char *url; /* and behind it the key's header: wiped with the attempt */
-  size_t url_bytes;
   const char *header_lines[SF_MAX_HEADERS];
 };
 
@@ -122,8 +124,9 @@ struct sf_call {
   double estimate; /* tokens */
   char *header_text;
   size_t header_count;
-  sf_variant *variants; /* plan->variant_count of them */
-  uint32_t wanted;      /* while ENCODING: the target whose variant is asked for */
+  sf_variant *variants; /* plan->variant_count of them; a single one is `variant` */
+  sf_variant variant;
+  uint32_t wanted; /* while ENCODING: the target whose variant is asked for */
   /* what was tried */
   sf_target_set tried, excluded;
   int32_t last_target;
@@ -134,7 +137,7 @@ struct sf_call {
   /* attempts */
   sf_attempt *live;
   uint32_t attempt_count;
-  sf_trail *trail;
+  sf_trail *trail; /* begins as first_trail */
   size_t trail_capacity;
   bool sent;
   /* the end */
@@ -144,11 +147,12 @@ struct sf_call {
   uint32_t deciding;               /* attempt that decided, 0 = none */
   int64_t settled_ns, retry_at_ns; /* SF_NEVER = no hint */
   int64_t first_token_ns;          /* since submit; < 0 = none */
-  char message[SF_MESSAGE_BYTES];
+  const char *message;             /* see sf_message_set */
   /* observers */
   bool wants_events;
   sf_event *events;
   size_t event_count, event_capacity;
+  sf_trail first_trail[SF_FIRST_TRAIL]; /* last: each place is written when it is taken */
 };
 
 /* What a new call is made of. Strings are copied, except bodies. */
@@ -198,7 +202,16 @@ void sf_call_cancel(sf_call *call, sf_kind kind); /* the owner turns the engine,
 /* Cancels what still runs, and frees. */
 void sf_call_free(sf_call *call);
 
+/* Gives back what the engine keeps of ended calls and attempts for the next ones. */
+void sf_call_drain(sf_engine *engine);
+
 /* ---- between the files of the lifecycle ---- */
+
+/*
+ * call.c: a message is never NULL: "", or a copy that belongs to where it stands, cut to SF_MESSAGE_BYTES. Without memory
+ * it stays as it was.
+ */
+void sf_message_set(const char **message, const char *text);
 
 /* call.c: the end of a call. `message` may be NULL. */
 void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, const char *message);
@@ -215,9 +228,10 @@ typedef struct sf_grant {
 } sf_grant;
 
 /* Starts an attempt on what was granted. False: out of memory; nothing was kept, the grant is still the caller's. */
-bool sf_attempt_start(sf_call *call, const sf_grant *grant);
-void sf_attempt_judge(sf_attempt *attempt); /* its bytes ended: decide, or ask */
-void sf_attempt_free(sf_attempt *attempt);  /* after its report: it is no longer live */
+bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now);
+void sf_attempt_judge(sf_attempt *attempt);   /* its bytes ended: decide, or ask */
+void sf_attempt_free(sf_attempt *attempt);    /* after its report: it is no longer live */
+void sf_attempt_discard(sf_attempt *attempt); /* one that is in no use: gives its memory back */
 /* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
 void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind);
 

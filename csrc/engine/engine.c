@@ -161,6 +161,7 @@ void sf_engine_close(sf_engine *engine)
   if (engine->reactor != NULL) engine->reactor->ops->free(engine->reactor);
   engine->transport = NULL;
   engine->reactor = NULL;
+  sf_call_drain(engine);
 }
 
 void sf_engine_free(sf_engine *engine)

@@ -8,6 +8,7 @@
 #define SF_ENGINE_H
 
 #include "../policy/random.h"
+#include "memory.h"
 #include "timers.h"
 #include "transport.h"
 
@@ -51,6 +52,7 @@ struct sf_engine {
   sf_sleeper *sleepers;
   size_t sleeper_count;
   size_t in_flight; /* unsettled calls */
+  sf_pool spare_calls, spare_attempts;
 };
 
 SF_BEGIN_DECLS

@@ -2,7 +2,6 @@
 #include "memory.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #ifdef SF_FAULTS
 static unsigned long made, fail_at;
@@ -57,25 +56,22 @@ char *sf_copy_string(const char *text, size_t length)
 
 void sf_wipe(char *secret, size_t length)
 {
-  volatile char *byte = secret;
-  while (length-- > 0) *byte++ = 0;
+  memset(secret, 0, length);
+  __asm__ __volatile__("" : : "r"(secret) : "memory"); /* somebody may look: the zeros have to be there */
 }
 
-bool sf_buffer_append(sf_buffer *buffer, const char *data, size_t length)
+bool sf_buffer_reserve(sf_buffer *buffer, size_t length, size_t least)
 {
-  if (length > buffer->capacity - buffer->length) {
-    size_t capacity = buffer->capacity < 1024 ? 1024 : buffer->capacity;
-    while (capacity - buffer->length < length) {
-      if (capacity > SIZE_MAX / 2) return false;
-      capacity *= 2;
-    }
-    char *grown = sf_realloc(buffer->data, capacity);
-    if (grown == NULL) return false;
-    buffer->data = grown;
-    buffer->capacity = capacity;
+  size_t capacity = buffer->capacity < least ? least : buffer->capacity;
+  while (capacity - buffer->length < length) {
+    if (capacity > SIZE_MAX / 2) return false;
+    capacity *= 2;
   }
-  if (length > 0) memcpy(buffer->data + buffer->length, data, length);
-  buffer->length += length;
+  if (capacity == buffer->capacity) return true;
+  char *grown = sf_realloc(buffer->data, capacity);
+  if (grown == NULL) return false;
+  buffer->data = grown;
+  buffer->capacity = capacity;
   return true;
 }
 

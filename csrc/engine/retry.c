@@ -80,11 +80,11 @@ static bool pay(sf_call *call, const sf_failure *failure)
 static void give_up(sf_call *call, const sf_failure *failure, const char *why)
 {
   if (failure->hint_ns > 0) call->retry_at_ns = sf_time_add(sf_engine_now(call->engine), failure->hint_ns);
+  const char *said = call->trail[failure->attempt - 1].message;
+  char message[SF_MESSAGE_BYTES];
   if (why != NULL)
-    snprintf(call->message, sizeof call->message, "%.*s%s%s", SF_MESSAGE_BYTES / 2,
-             call->trail[failure->attempt - 1].message,
-             call->trail[failure->attempt - 1].message[0] != '\0' ? "; " : "", why);
-  sf_call_settle(call, false, failure->kind, failure->attempt, NULL);
+    snprintf(message, sizeof message, "%.*s%s%s", SF_MESSAGE_BYTES / 2, said, said[0] != '\0' ? "; " : "", why);
+  sf_call_settle(call, false, failure->kind, failure->attempt, why != NULL ? message : NULL);
 }
 
 /* Every line was tried: a new round, after the backoff and not before a server's word (`earliest`). */
