@@ -200,9 +200,19 @@ static sf_exchange *take_back(sf_carrier *carrier)
   return exchange;
 }
 
+/* An old libcurl leaves the reset of a stream lying in its buffer, and the provider at work for nobody: closing the
+ * connection tells it, unless others use it. */
+static void abort_stream(sf_carrier *carrier)
+{
+  if (!carrier->requested || !carrier->http2 || sf_carrier_http2_sound()) return;
+  curl_easy_setopt(carrier->easy, CURLOPT_FORBID_REUSE, 1L);
+  carrier->print = 0;
+}
+
 static void finish(sf_carrier *carrier, CURLcode code)
 {
   sf_done done;
+  if (carrier->exchange == NULL) abort_stream(carrier);
   prove_socket(carrier);
   if (carrier->exchange != NULL) sf_carrier_report(carrier, code, &done);
   if (carrier->shared && carrier->any_response && !carrier->http2) carrier->owner->cap_harms = true;
