@@ -1,6 +1,6 @@
 -- libcurl 7.88 closes a socket that was still connecting without telling its owner. The next socket got the same
--- number, was taken for watched already, and nobody noticed that it had connected: after one connect timeout every other
--- line seemed to time out, too.
+-- number, was taken for watched already, and nobody noticed that it had connected: after one connect timeout every
+-- other line seemed to time out, too.
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
