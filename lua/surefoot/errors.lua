@@ -137,16 +137,23 @@ local function by_length(a, b)
   return #a > #b
 end
 
+local TELLING = 12 -- as many first characters of a secret give it away: a text may have been cut within it
+
 --- Makes a function that replaces every secret by "[key]" in a string, or in the strings of a table (a copy is made).
 ---@param secrets string[] may change later: it is read at every use
 ---@return fun(value: any): any
 function M.scrubber(secrets)
   local function clean_text(text)
     for _, secret in ipairs(secrets) do
-      local start, stop = text:find(secret, 1, true)
+      local head = #secret > TELLING and secret:sub(1, TELLING) or secret
+      local start = text:find(head, 1, true)
       while start do
-        text = text:sub(1, start - 1) .. "[key]" .. text:sub(stop + 1)
-        start, stop = text:find(secret, start + 5, true)
+        local length = #head
+        while length < #secret and text:byte(start + length) == secret:byte(length + 1) do
+          length = length + 1
+        end
+        text = text:sub(1, start - 1) .. "[key]" .. text:sub(start + length)
+        start = text:find(head, start + 5, true)
       end
     end
     return text
