@@ -73,13 +73,13 @@ function M.read(requests, options, resolved)
 end
 
 local function outcome_of(client, state, index)
-  local ok, made = pcall(client.chat_job, client, state.requests[index], state.options)
+  local ok, job, problem = pcall(client.chat_job, client, state.requests[index], state.options)
   if not ok then
-    return { error = errors.new { kind = "invalid_request", message = made, sent = false, attempts = {} } }
-  elseif not made.job then
-    return { error = made.problem }
+    return { error = errors.new { kind = "invalid_request", message = job, sent = false, attempts = {} } }
+  elseif not job then
+    return { error = problem }
   end
-  local result, err = call.perform(client, made.job, made.options)
+  local result, err = call.perform(job)
   return { result = result, error = err }
 end
 

@@ -13,15 +13,30 @@ local M = {}
 local PRIORITIES = { high = 1, normal = 2, low = 3 }
 local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
+-- A call is one table, the job, made by the client and completed here.
 ---@class surefoot.Job
+---@field client table
+---@field options table                        checked
 ---@field plan surefoot.Plan
 ---@field routes surefoot.Route[]
 ---@field request table?                       as the caller gave it
----@field encode fun(variant: table): string?, string?, string?, string?  method, path, header lines, body
----@field judge fun(reply: surefoot.Reply, variant: table, endpoint: table): table?, surefoot.Verdict?
----@field first table                          { method, path, headers, body } of the first variant
+---@field encode fun(job: surefoot.Job, variant: table): string?, string?, string?, string?  method, path, headers, body
+---@field judge fun(job: surefoot.Job, reply: surefoot.Reply, variant: table): table?, surefoot.Verdict?
+---@field method string                        of the first variant, as path, headers and body
+---@field path string
+---@field headers string
+---@field body string?
 ---@field estimate number                      tokens
+---@field timeout table?                       instead of the lines' own
 ---@field asked string?                        the model asked for
+---@field counts_tokens boolean?
+---@field request_id string?                   from here on: set by perform
+---@field call table?                          C's call
+---@field scheduler surefoot.Scheduler?
+---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
+---@field result surefoot.Result?              the answer that was accepted
+---@field thrown table?                        what validate threw
+---@field sizes table?                         bytes of variants other than the first
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
@@ -73,100 +88,103 @@ local function message_of(kind, info, verdict, kept, last, endpoint, job)
 end
 
 -- The error of a call that failed; kept: the answer that decided, if it was one.
-local function failure_of(drive, kind, deciding)
-  local client, info, kept = drive.client, drive.call:info(), drive.kept[deciding]
-  local verdict, trail = kept and kept.verdict or {}, trail_of(drive.call, drive.client)
+local function failure_of(job, kind, deciding)
+  local client, info, kept = job.client, job.call:info(), job.kept and job.kept[deciding]
+  info.message = client.scrub(info.message)
+  local verdict, trail = kept and kept.verdict or {}, trail_of(job.call, client)
   local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
-  local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, drive.job)
+  local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, job)
   return errors.new {
     kind = kind, message = message and client.scrub(message), status = kept and kept.reply.status,
-    code = refused and verdict.code or nil, phase = info.phase,
+    code = refused and client.scrub(verdict.code) or nil, phase = info.phase,
     retry_at = info.retry_at, retry_after = info.retry_after, sent = info.sent, endpoint = endpoint and endpoint.name,
-    request_id = kept and results.request_id(kept.reply.headers) or drive.request_id, attempts = trail,
-    max_attempts = drive.options.max_attempts or client.config.retry.max_attempts,
-    body = refused and client.scrub(shorten(verdict.body)) or nil,
+    request_id = kept and client.scrub(results.request_id(kept.reply.headers)) or job.request_id, attempts = trail,
+    max_attempts = job.options.max_attempts or client.config.retry.max_attempts,
+    body = refused and shorten(client.scrub(verdict.body)) or nil,
   }
 end
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 
--- The result of an attempt, as it would be if it were accepted now.
-local function complete(drive, result)
-  local info = drive.call:info()
-  result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
-  result.attempts = trail_of(drive.call, drive.client)
-  return result
-end
-
-local function result_of(drive, fields, reply, endpoint, variant)
-  local client = drive.client
+local function result_of(job, fields, reply, endpoint, variant)
+  local config = job.client.config
   local result = results.new(fields, reply)
-  if not result.usage and drive.job.counts_tokens then
-    result.usage = results.estimate(drive.sent_bytes[variant] or 0, result.text)
+  local usage = result.usage
+  if not usage and job.counts_tokens then
+    local size = job.sizes and job.sizes[variant] or job.body and #job.body or 0
+    usage = results.estimate(size, result.text)
+    result.usage = usage
   end
-  result.cost = results.cost(client.config.prices, result.usage, drive.job.asked, variant.model, result.model)
-  result.endpoint, result.tags = endpoint.name, drive.options.tags
-  result.model = result.model or variant.model
-  result.request_id = results.request_id(reply.headers) or drive.request_id
+  if config.prices then
+    result.cost = results.cost(config.prices, usage, job.asked, variant.model, result.model)
+  end
+  result.endpoint, result.tags = endpoint.name, job.options.tags
+  if not result.model then
+    result.model = variant.model
+  end
+  result.request_id = results.request_id(reply.headers) or job.request_id
   return result
 end
 
 -- Asks the caller's validate; its errors are the caller's, after the call has been cancelled.
-local function validated(drive, result)
-  local validate = drive.options.validate
-  if not validate then
-    return true
-  end
-  local ok, verdict, reason = pcall(validate, complete(drive, result))
+local function validated(job, result)
+  local validate, info = job.options.validate, job.call:info()
+  result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
+  result.attempts = trail_of(job.call, job.client)
+  local ok, verdict, reason = pcall(validate, result)
   if not ok then
-    drive.thrown = { verdict }
-    drive.call:cancel "cancelled"
+    job.thrown = { verdict }
+    job.call:cancel "cancelled"
     return false
   elseif not verdict then
     reason = reason ~= nil and tostring(reason) or "validate said no"
     return false, { class = "again", kind = "rejected", message = reason, body = result.body }
   end
+  result.attempts = nil -- to be made anew at the end
   return true
 end
 
-local function refuse(drive, attempt, reply, verdict)
-  drive.kept[attempt] = { reply = reply, verdict = verdict }
-  local message = verdict.message and drive.client.scrub(verdict.message)
-  drive.call:answer(attempt, verdict.class, verdict.kind, verdict.code, verdict.wait, nil, message)
+local function refuse(job, attempt, reply, verdict)
+  job.kept = job.kept or {}
+  job.kept[attempt] = { reply = reply, verdict = verdict }
+  local message = verdict.message and job.client.scrub(verdict.message)
+  job.call:answer(attempt, verdict.class, verdict.kind, verdict.code, verdict.wait, nil, message)
 end
 
-local function judge(drive, attempt, endpoint_index, variant, reply, framing)
-  local endpoint = drive.client.config.endpoints[endpoint_index]
+local function judge(job, attempt, endpoint_index, variant, reply, framing)
   if framing == "truncated" then
-    return refuse(drive, attempt, reply, {
+    return refuse(job, attempt, reply, {
       class = "transient", kind = "truncated", message = ("the answer ended early, after %d bytes"):format(#reply.body),
     })
   end
-  local fields, verdict = drive.job.judge(reply, variant, endpoint)
+  local fields, verdict = job:judge(reply, variant)
   if fields then
-    local result = result_of(drive, fields, reply, endpoint, variant)
-    local accepted
-    accepted, verdict = validated(drive, result)
+    local result = result_of(job, fields, reply, job.client.config.endpoints[endpoint_index], variant)
+    local accepted = true
+    if job.options.validate then
+      accepted, verdict = validated(job, result)
+    end
     if accepted then
-      drive.kept[attempt] = { reply = reply, result = result }
-      return drive.call:answer(attempt, "accept", nil, nil, nil, result.usage and result.usage.total_tokens)
+      job.result = result
+      local usage = result.usage
+      return job.call:answer(attempt, "accept", nil, nil, nil, usage and usage.total_tokens)
     end
   end
   if verdict then
-    refuse(drive, attempt, reply, verdict)
+    refuse(job, attempt, reply, verdict)
   end
 end
 
 -- ------------------------------------------------------------------------------------------------------------ events
 
 -- on_event runs apart: whatever it does, the call goes on.
-local function tell(drive)
-  local on_event, client = drive.options.on_event, drive.client
-  for _, event in ipairs(drive.call:events()) do
+local function tell(job)
+  local on_event, client = job.options.on_event, job.client
+  for _, event in ipairs(job.call:events()) do
     local name, data = event[1], event[2]
     local endpoint = client.config.endpoints[data.endpoint]
     data.endpoint = endpoint and endpoint.name
-    data.request_id = drive.request_id
+    data.request_id = job.request_id
     local apart = coroutine.create(on_event)
     local ok, message = coroutine.resume(apart, name, data)
     if not ok or coroutine.status(apart) ~= "dead" then
@@ -180,114 +198,148 @@ end
 
 local questions = {}
 
-function questions.encode(drive, number)
-  local variant = drive.job.plan.variants[number]
-  local method, path, headers, body = drive.job.encode(variant)
+function questions.encode(job, number)
+  local variant = job.plan.variants[number]
+  local method, path, headers, body = job:encode(variant)
   if method then
-    drive.sent_bytes[variant] = body and #body or 0
-    drive.call:encode(number, method, path, headers, body)
+    job.sizes = job.sizes or {}
+    job.sizes[variant] = body and #body or 0
+    job.call:encode(number, method, path, headers, body)
   else
-    drive.call:skip(number, "invalid_request")
+    job.call:skip(number, "invalid_request")
   end
 end
 
-function questions.response(drive, attempt, endpoint, route, status, headers, body, framing)
-  local plan, found = drive.job.plan, nil
+local function variant_on(plan, endpoint, route)
   for _, target in ipairs(plan.targets) do
     if target.endpoint == endpoint and target.route == route then
-      found = plan.variants[target.variant]
-      break
+      return plan.variants[target.variant]
     end
   end
-  judge(drive, attempt, endpoint, found, { status = status, headers = headers, body = body }, framing)
 end
 
--- Until the call has settled: ok, kind, the attempt that decided.
-local function settle(drive)
-  local call, scheduler, id = drive.call, drive.scheduler, drive.call:id()
-  local watched = drive.options.on_event ~= nil
+function questions.response(job, attempt, endpoint, route, status, headers, body, framing)
+  local variants = job.plan.variants
+  local variant = #variants == 1 and variants[1] or variant_on(job.plan, endpoint, route)
+  judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body }, framing)
+end
+
+-- Until the call has settled: ok, kind, the attempt that decided; of a success latency, time to first token, receipt.
+local function settle(job)
+  local call, scheduler, id = job.call, job.scheduler, nil
+  local watched = job.options.on_event ~= nil
   while true do
     if watched then
-      tell(drive) -- before asking: an observer that waits moves the engine, and the question with it
+      tell(job) -- may cancel the call: what it wants is asked afterwards
     end
     local question, a, b, c, d, e, f, g = call:next()
     if question == "wait" then
+      id = id or call:id()
       scheduler:wait(id)
     elseif question == "settled" then
       if watched then
-        tell(drive)
+        tell(job)
       end
-      return a, b, c
+      return a, b, c, d, e, f
     else
-      questions[question](drive, a, b, c, d, e, f, g)
+      questions[question](job, a, b, c, d, e, f, g)
     end
   end
 end
 
-local function submit(client, scheduler, job, options, request_id)
-  local given = options.headers or {}
-  local key = options.idempotency_key or given["idempotency-key"] or request_id
-  local headers = { "x-request-id: ", request_id, "\nidempotency-key: ", key, "\n" }
+-- The header lines of this call alone.
+local function call_headers(job)
+  local options, id = job.options, job.request_id
+  local given = options.headers
+  if not given and not options.idempotency_key then
+    return "x-request-id: " .. id .. "\nidempotency-key: " .. id .. "\n"
+  end
+  given = given or {}
+  local key = options.idempotency_key or given["idempotency-key"] or id
+  local lines = { "x-request-id: ", id, "\nidempotency-key: ", key, "\n" }
   for name, value in pairs(given) do
     if name ~= "x-request-id" and name ~= "idempotency-key" then
-      headers[#headers + 1] = name .. ": " .. value .. "\n"
+      lines[#lines + 1] = name .. ": " .. value .. "\n"
     end
   end
-  local first = job.first
-  return client.core:submit(scheduler.engine, job.plan.id, {
-    deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total,
-    priority = PRIORITIES[options.priority or "normal"], headers = table.concat(headers), estimate = job.estimate,
-    events = options.on_event ~= nil, max_attempts = options.max_attempts, timeout = job.timeout,
-    variant = 1, method = first.method, path = first.path, variant_headers = first.headers, body = first.body,
-  })
+  return table.concat(lines)
+end
+
+-- C reads the table before submit returns, and nothing yields meanwhile: one serves all calls.
+local submission = {}
+
+local function submit(job)
+  local client, options = job.client, job.options
+  local s = submission
+  s.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
+  s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
+  s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
+  s.timeout, s.variant = job.timeout, 1
+  s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
+  local call = client.core:submit(job.scheduler.engine, job.plan.id, s)
+  s.body, s.headers = nil, nil
+  return call
+end
+
+local function finished(job, latency, first_token, receipt)
+  local result = job.result
+  result.latency, result.time_to_first_token = latency, first_token
+  if receipt then
+    result._receipt = receipt
+  else
+    result.attempts = trail_of(job.call, job.client)
+  end
+  job.client:count(result)
+  return result
 end
 
 --- Performs a call.
 ---@async
----@param client table
 ---@param job surefoot.Job
----@param options table checked options
 ---@return surefoot.Result?
 ---@return surefoot.Error?
-function M.perform(client, job, options)
+function M.perform(job)
+  local client, options = job.client, job.options
+  local cancel = options.cancel
   if client.closed then
     return fail "closed"
-  elseif options.cancel and options.cancel:cancelled() then
+  elseif cancel and cancel:cancelled() then
     return fail("cancelled", "its canceller was used before")
   elseif tasks.take_interrupt() then
     return fail("cancelled", "the task was cancelled")
   end
-  local ok, problem = client:refresh_keys()
-  if not ok then
-    return nil, problem
+  if client.key_functions then
+    local ok, problem = client:refresh_keys()
+    if not ok then
+      return nil, problem
+    end
   end
-  local scheduler = client.host.scheduler()
-  local own = options.headers and options.headers["x-request-id"]
-  local drive = {
-    client = client, job = job, options = options, scheduler = scheduler, request_id = own or client.host.new_id(),
-    kept = {},
-    sent_bytes = { [job.plan.variants[1]] = job.first.body and #job.first.body or 0 },
-  }
-  drive.call = submit(client, scheduler, job, options, drive.request_id)
-  tasks.attend(drive.call)
-  if options.cancel then
-    options.cancel:add(drive.call)
+  job.scheduler = client.host.scheduler()
+  job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
+  local call = submit(job)
+  job.call = call
+  tasks.attend(call)
+  if cancel then
+    cancel:add(call)
   end
-  local accepted, kind, deciding = settle(drive)
+  local accepted, kind, deciding, latency, first_token, receipt = settle(job)
   tasks.attend(nil)
-  if options.cancel then
-    options.cancel:remove(drive.call)
+  if cancel then
+    cancel:remove(call)
   end
   client:left()
-  if drive.thrown then
-    error(drive.thrown[1], 0)
+  if job.thrown then
+    call:free()
+    error(job.thrown[1], 0)
   end
+  local result, err
   if accepted then
-    local result = complete(drive, drive.kept[deciding].result)
-    client:count(result)
-    return result
+    result = finished(job, latency, first_token, receipt)
+  else
+    err = failure_of(job, kind, deciding)
   end
-  return nil, failure_of(drive, kind, deciding)
+  call:free()
+  return result, err
 end
 
 return M

@@ -22,6 +22,7 @@ local version = require "surefoot.version"
 local M = {}
 
 local OUTPUT_ESTIMATE = 256 -- tokens, where a request sets no bound
+local NO_OPTIONS, ANY_ROUTE = {}, { {} } -- shared: never written to
 
 ---@class surefoot.Client
 ---@field private config table
@@ -56,11 +57,11 @@ end
 
 -- Reads what a user gave; what is wrong with it is thrown at the user's line.
 local function read(method, reader, ...)
-  local ok, value = pcall(reader, ...)
+  local ok, value, problem = pcall(reader, ...)
   if not ok then
     misuse(method, value, true)
   end
-  return value
+  return value, problem
 end
 
 -- ------------------------------------------------------------------------------------------- what calls need from it
@@ -68,6 +69,9 @@ end
 ---@private
 function Client:left()
   local waiters = self.drainers
+  if next(waiters) == nil then
+    return
+  end
   self.drainers = {}
   for waiter in pairs(waiters) do
     waiter:wake()
@@ -92,7 +96,7 @@ end
 -- Asks the functions that give keys. They may wait.
 ---@private
 function Client:refresh_keys()
-  for i, endpoint in ipairs(self.key_functions and self.config.endpoints or {}) do
+  for i, endpoint in ipairs(self.config.endpoints) do
     if type(endpoint.keys) == "function" then
       local key, problem = endpoint.keys()
       local ok, message = pcall(check.key_string, key, "the function of api_key")
@@ -150,39 +154,47 @@ local function timeout_of(self, options)
   return timeout
 end
 
+-- How a job of an operation is written and judged; `operation` is its name.
+local function encode_operation(job, variant)
+  local operation = providers.formats[variant.provider].operations[job.operation]
+  local changes, codec = job.routes[variant.route].request, job.client.codec
+  local body, problem = operation.encode(job.request, variant.model, changes, codec)
+  if problem then
+    return nil, problem
+  end
+  return operation.method, operation.path, body and JSON_HEADERS or ACCEPT_JSON, body
+end
+
+local function judge_operation(job, reply, variant)
+  local format, codec = providers.formats[variant.provider], job.client.codec
+  if reply.status >= 200 and reply.status < 300 then
+    return format.operations[job.operation].decode(reply, codec, job.request)
+  end
+  return nil, format.judge(reply, (codec.decode(reply.body)))
+end
+
 -- A job for an operation of the provider's. Throws when the request cannot be written.
 local function operation_job(self, name, routes, request, options)
-  local plan = plans.of(self, routes)
+  local plan = routes.plan or plans.of(self, routes)
   if not plan then
     return nil, errors.new {
       kind = "not_found", message = ("no endpoint serves the model %q"):format(tostring(routes[1].model)), sent = false,
       attempts = {},
     }
   end
-  local function encode(variant)
-    local operation = providers.formats[variant.provider].operations[name]
-    local body, problem = operation.encode(request, variant.model, routes[variant.route].request, self.codec)
-    if problem then
-      return nil, problem
-    end
-    return operation.method, operation.path, body and JSON_HEADERS or ACCEPT_JSON, body
-  end
-  local method, path, headers, body = encode(plan.variants[1])
+  local job = {
+    client = self, options = options, plan = plan, routes = routes, request = request, operation = name,
+    encode = encode_operation, judge = judge_operation, counts_tokens = name ~= "models", asked = routes[1].model,
+    timeout = options.timeout and timeout_of(self, options), method = nil, path = nil, headers = nil, body = nil,
+    estimate = nil, scheduler = nil, request_id = nil, call = nil, result = nil,
+  }
+  local method, path, headers, body = encode_operation(job, plan.variants[1])
   if not method then
     error(path, 0)
   end
-  return {
-    plan = plan, routes = routes, request = request, encode = encode, counts_tokens = name ~= "models",
-    first = { method = method, path = path, headers = headers, body = body }, asked = routes[1].model,
-    estimate = estimate_of(self, request, body, options), timeout = timeout_of(self, options),
-    judge = function(reply, variant)
-      local format = providers.formats[variant.provider]
-      if reply.status >= 200 and reply.status < 300 then
-        return format.operations[name].decode(reply, self.codec, request)
-      end
-      return nil, format.judge(reply, (self.codec.decode(reply.body)))
-    end,
-  }
+  job.method, job.path, job.headers, job.body = method, path, headers, body
+  job.estimate = estimate_of(self, request, body, options)
+  return job
 end
 
 local function check_request(request)
@@ -200,19 +212,26 @@ local function routes_of(self, request, options)
   elseif type(model) ~= "string" or model == "" then
     error("model: expected a name, got " .. check.show(model), 0)
   end
+  local usual = not options.fallbacks and self.usual_routes[model]
+  if usual then
+    return usual
+  end
   local routes = { { model = model } }
   for _, fallback in ipairs(options.fallbacks or self.config.fallbacks) do
     routes[#routes + 1] = fallback
   end
+  if not options.fallbacks then
+    self.usual_routes[model] = routes
+    routes.plan = plans.of(self, routes)
+  end
   return routes
 end
 
--- The job for a request of the user's. What is wrong with it is thrown as a string.
+-- The job for a request of the user's, or nil and an error. What is wrong with the request is thrown as a string.
 local function user_job(self, name, request, options)
-  options = config.options(options, self.config)
+  options = options == nil and NO_OPTIONS or config.options(options, self.config)
   check_request(request)
-  local job, problem = operation_job(self, name, routes_of(self, request, options), request, options)
-  return { job = job, problem = problem, options = options }
+  return operation_job(self, name, routes_of(self, request, options), request, options)
 end
 
 -- The job for one request of a batch. What is wrong with it is thrown as a string.
@@ -231,11 +250,11 @@ end
 ---@return surefoot.Result? result
 ---@return surefoot.Error? err
 function Client:chat(request, options)
-  local made = read("chat", Client.chat_job, of(self, "chat"), request, options)
-  if not made.job then
-    return nil, made.problem
+  local job, problem = read("chat", Client.chat_job, of(self, "chat"), request, options)
+  if not job then
+    return nil, problem
   end
-  return call.perform(self, made.job, made.options)
+  return call.perform(job)
 end
 
 --- Asks for embeddings; result.embeddings has one vector per input, in order.
@@ -246,11 +265,11 @@ end
 ---@return surefoot.Error? err
 function Client:embeddings(request, options)
   of(self, "embeddings")
-  local made = read("embeddings", user_job, self, "embeddings", request, options)
-  if not made.job then
-    return nil, made.problem
+  local job, problem = read("embeddings", user_job, self, "embeddings", request, options)
+  if not job then
+    return nil, problem
   end
-  return call.perform(self, made.job, made.options)
+  return call.perform(job)
 end
 
 --- Lists the models that the provider offers.
@@ -261,20 +280,20 @@ end
 function Client:models(options)
   of(self, "models")
   options = read("models", config.options, options, self.config)
-  local result, err = call.perform(self, operation_job(self, "models", { {} }, nil, options), options)
+  local result, err = call.perform(operation_job(self, "models", ANY_ROUTE, nil, options))
   return result and result.models, err
 end
 
 -- An answer to client:request: any 2xx, decoded where it says that it is JSON.
-local function judge_any(self, reply, variant)
-  local format = providers.formats[variant.provider]
+local function judge_any(job, reply, variant)
+  local format, codec = providers.formats[variant.provider], job.client.codec
   local is_json = (binding.header(reply.headers, "content-type") or ""):lower():find "[/+]json"
   if reply.status < 200 or reply.status >= 300 then
-    return nil, format.judge(reply, (self.codec.decode(reply.body)))
+    return nil, format.judge(reply, (codec.decode(reply.body)))
   elseif not is_json or reply.body == "" then
     return { body = reply.body }
   end
-  local document, problem, message = self.codec.decode(reply.body)
+  local document, problem, message = codec.decode(reply.body)
   if document == nil then
     return nil, { class = "transient", kind = problem, message = "the answer is no whole JSON: " .. message }
   end
@@ -290,6 +309,10 @@ local function body_of(self, request)
     return text or check.fail("json", "%s", problem), "application/json"
   end
   return request.body, "application/octet-stream"
+end
+
+local function encode_same(job)
+  return job.method, job.path, job.headers, job.body
 end
 
 local function request_job(self, request, options)
@@ -311,16 +334,12 @@ local function request_job(self, request, options)
       check.fail("endpoint", "no endpoint is named %q", request.endpoint)
     end
   end
-  local first = {
-    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
-      body = body,
-  }
   local routes = { route }
   return {
-    plan = plans.of(self, routes), routes = routes, request = request.json, first = first,
-    encode = function() return first.method, first.path, first.headers, first.body end,
-    estimate = estimate_of(self, request.json, body, options), timeout = timeout_of(self, options),
-    judge = function(reply, variant) return judge_any(self, reply, variant) end,
+    client = self, options = options, plan = plans.of(self, routes), routes = routes, request = request.json,
+    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
+    body = body, encode = encode_same, judge = judge_any, timeout = timeout_of(self, options),
+    estimate = estimate_of(self, request.json, body, options),
   }
 end
 
@@ -352,8 +371,7 @@ function Client:request(request, options)
     end
     request.body = content
   end
-  local job = read("request", request_job, self, request, options)
-  return call.perform(self, job, options)
+  return call.perform((read("request", request_job, self, request, options)))
 end
 
 --- Performs many chat requests at a time and waits for all of them.
@@ -399,8 +417,8 @@ end
 
 -- A job that asks one endpoint for its models.
 ---@private
-function Client:models_job(endpoint)
-  return operation_job(self, "models", { { endpoint = endpoint } }, nil, {})
+function Client:models_job(endpoint, options)
+  return operation_job(self, "models", { { endpoint = endpoint } }, nil, options)
 end
 
 -- Waits until no call is in flight, at most so long.
@@ -476,7 +494,7 @@ function M.new(resolved, host)
   end
   return setmetatable({
     config = resolved, host = host, core = binding.client(core_config(resolved, "surefoot/" .. version)), codec = codec,
-    plans = {}, closed = false, drainers = {}, tallies = stats.new(), event_errors = 0,
+    plans = {}, usual_routes = {}, closed = false, drainers = {}, tallies = stats.new(), event_errors = 0,
     secrets = secrets, scrub = errors.scrubber(secrets), key_functions = has_functions, current_keys = {},
   }, mt)
 end

@@ -4,14 +4,17 @@
 -- Reading is a private lua-cjson instance: bounded depth, no NaN, no hex. On every Lua version and every release of
 -- lua-cjson, `[]` is read as a marked empty array (so that it is written back as `[]`) and, where Lua has integers,
 -- whole numbers are read as integers.
--- Writing is done here and not by lua-cjson, which prints 14 digits of a number, cannot write an empty array in its
--- older releases, and lets invalid UTF-8 pass: providers refuse that with a bare 400. Keys are written in order, so the
--- same request is the same bytes (prompt caches and resumable batches rely on it).
+-- Writing: lua-cjson prints 14 digits of a number, cannot write an empty array in its older releases, and lets invalid
+-- UTF-8 pass, which providers refuse with a bare 400. So `quick` leaves to it what it writes exactly (core.is_plain
+-- says so), and `encode` writes the rest here: every digit, marks, a path in every problem, keys in order, so that the
+-- same tool schema is the same bytes in every process (providers cache prompts by them).
 
 local found, cjson = pcall(require, "cjson")
 if not found then
   error("surefoot needs lua-cjson (Debian: apt install lua-cjson; elsewhere: luarocks install lua-cjson)\n" .. cjson, 0)
 end
+
+local core = require "surefoot.binding"
 
 local M = {}
 
@@ -19,10 +22,6 @@ local byte, find, format, gsub, match, sub = string.byte, string.find, string.fo
   string.sub
 local concat, sort = table.concat, table.sort
 local math_type, to_integer = math.type, math.tointeger
-local utf8_len = rawget(_G, "utf8") and _G.utf8.len
-if utf8_len and utf8_len "\237\160\128" then -- Lua 5.3 lets surrogates pass
-  utf8_len = nil
-end
 local WHOLE = 2 ^ 53 -- beyond it a double no longer holds every whole number
 local WRITE_DEPTH = 1000
 
@@ -70,6 +69,7 @@ end
 
 local MUST_ESCAPE = '[%z\1-\31"\\]'
 local BIG_STRING = 2 ^ 20
+local LONG_STRING = 24 -- from here on lua-cjson quotes faster than a pattern looks
 
 -- Quoting strings is what lua-cjson does well. It keeps a buffer of six times the longest string it has seen, so those
 -- that are very long have an instance that lets go.
@@ -83,37 +83,9 @@ local function quoter(keep)
 end
 local quote, quote_big = quoter(true), quoter(false)
 
--- Position of the first byte that is not part of well-formed UTF-8 (RFC 3629), or nil.
-local function first_bad_byte(s)
-  local at = find(s, "[\128-\255]")
-  while at do
-    local a, b, c, d = byte(s, at, at + 3)
-    local low, high, tail = 0x80, 0xBF, nil
-    if a >= 0xC2 and a <= 0xDF then
-      tail = 1
-    elseif a >= 0xE0 and a <= 0xEF then
-      tail, low, high = 2, a == 0xE0 and 0xA0 or 0x80, a == 0xED and 0x9F or 0xBF
-    elseif a >= 0xF0 and a <= 0xF4 then
-      tail, low, high = 3, a == 0xF0 and 0x90 or 0x80, a == 0xF4 and 0x8F or 0xBF
-    end
-    local good = tail and b and b >= low and b <= high
-    good = good and (tail < 2 or c and c >= 0x80 and c <= 0xBF) and (tail < 3 or d and d >= 0x80 and d <= 0xBF)
-    if not good then
-      return at
-    end
-    at = find(s, "[\128-\255]", at + tail + 1)
-  end
-end
-
---- Where a string stops being UTF-8.
----@param s string
----@return integer? position the first byte at fault, nil when the whole string is well-formed
-function M.invalid_utf8(s)
-  if utf8_len and utf8_len(s) then
-    return nil
-  end
-  return first_bad_byte(s)
-end
+--- Where a string stops being well-formed UTF-8 (RFC 3629).
+---@type fun(s: string): integer? position of the first byte at fault, nil when the whole string is well-formed
+M.invalid_utf8 = core.utf8_error
 
 local Problem = {}
 
@@ -140,7 +112,7 @@ local function put_string(w, s, depth)
     refuse(w, depth, format("invalid UTF-8 at byte %d of %d (0x%02X)", bad, #s, byte(s, bad)))
   end
   local n = w.n
-  if find(s, MUST_ESCAPE) then
+  if #s > LONG_STRING or find(s, MUST_ESCAPE) then
     w[n + 1], w.n = (#s > BIG_STRING and quote_big or quote)(s), n + 1
   else
     w[n + 1], w[n + 2], w[n + 3], w.n = '"', s, '"', n + 3
@@ -311,6 +283,22 @@ function M.encode(value)
   return nil, problem.path == "" and problem.message or problem.path .. ": " .. problem.message
 end
 
+local quick_write = cjson.new()
+quick_write.encode_keep_buffer(false)
+quick_write.encode_max_depth(WRITE_DEPTH)
+local is_plain, cjson_encode = core.is_plain, quick_write.encode
+
+--- Writes a value as JSON, its keys in any order: several times faster where the value is plain data.
+---@param value any
+---@return string? text
+---@return string? problem
+function M.quick(value)
+  if is_plain(value) then
+    return cjson_encode(value)
+  end
+  return M.encode(value)
+end
+
 -- ---------------------------------------------------------------------------------------------------------- reading
 
 local EMPTY_ARRAY = "\0surefoot: empty array"
@@ -383,9 +371,24 @@ local function ends_early(text, message)
   return at ~= nil and find(text, "^%s*[%[{]") ~= nil and find(text, "^\\?[%w.+-]*$", at) ~= nil and #text - at < 16
 end
 
+-- Whether whole numbers have to be made integers.
+local INTEGERS = math_type ~= nil and math_type(cjson.decode "1") == "float"
+
+--- Finishes what a codec's `read` gave, in place: whole numbers become integers, marked places empty arrays.
+---@param value any
+---@return any
+function M.finish(value)
+  local box = { value }
+  restore(box, INTEGERS)
+  return box[1]
+end
+
 ---@class surefoot.Codec
 ---@field encode fun(value: any): string?, string?         text | nil, problem
+---@field quick fun(value: any): string?, string?          the same, keys in any order
 ---@field decode fun(text: string): any, string?, string?  value | nil, "malformed" | "truncated", message
+---@field read fun(text: string): any, string?, string?    the same, but to be finished before users see it
+---@field finish fun(value: any): any                      whole numbers become integers
 
 --- Makes a reader of its own depth limit; writing is the same for all.
 ---@param depth integer? how deeply a text may be nested (default 128)
@@ -398,9 +401,8 @@ function M.new(depth)
   if marks then
     marks(true)
   end
-  local integers = math_type ~= nil and math_type(reader.decode("1")) == "float"
 
-  local function decode(text)
+  local function read(text)
     local marked_text, has_marks = text, false
     if not marks then
       marked_text, has_marks = mark_empty_arrays(text)
@@ -412,15 +414,18 @@ function M.new(depth)
       end
       return nil, ends_early(marked_text, value) and "truncated" or "malformed", value
     end
-    if has_marks or integers then
-      local box = { value }
-      restore(box, integers)
-      value = box[1]
-    end
-    return value
+    return has_marks and M.finish(value) or value
   end
 
-  return { encode = M.encode, decode = decode }
+  local function decode(text)
+    local value, problem, message = read(text)
+    if INTEGERS and value ~= nil then
+      value = M.finish(value)
+    end
+    return value, problem, message
+  end
+
+  return { encode = M.encode, quick = M.quick, decode = decode, read = read, finish = INTEGERS and M.finish or nil }
 end
 
 --- A codec made of the user's own functions, which may throw or return nil and a message.
@@ -438,6 +443,7 @@ function M.custom(functions, depth)
       end
       return nil, tostring(not ok and text or problem or "the configured encoder gave no string")
     end
+    codec.quick = codec.encode
   end
   if own_decode then
     local check = codec.decode
@@ -450,6 +456,7 @@ function M.custom(functions, depth)
       return nil, kind or "malformed", tostring(not ok and value or problem or message
         or "the configured decoder gave nothing")
     end
+    codec.read, codec.finish = codec.decode, nil
   end
   return codec
 end

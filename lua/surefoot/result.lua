@@ -1,6 +1,7 @@
 --- What a call that arrived gives back: the answer's fields, and how it got here.
 
 local core = require "surefoot.binding"
+local json = require "surefoot.json"
 
 local M = {}
 
@@ -52,14 +53,35 @@ local M = {}
 ---@field body any                the provider's document, untouched
 ---@field raw string              its bytes
 
-local blocks = setmetatable({}, { __mode = "k" }) -- result -> header block, until somebody asks
+-- What few ask for is made when somebody does: _headers (the block), _receipt (of a call that succeeded at once) and
+-- _body (a document whose numbers are still as lua-cjson reads them) hold it until then.
 local mt = { __name = "surefoot.result" }
 
+local lazy = {}
+
+function lazy.headers(result)
+  return core.headers(result._headers)
+end
+
+function lazy.attempts(result)
+  local attempt = core.read_receipt(result._receipt)
+  attempt.endpoint = result.endpoint
+  return { attempt }
+end
+
+function lazy.body(result)
+  return json.finish(result._body)
+end
+
+local sources = { headers = "_headers", attempts = "_receipt", body = "_body" }
+
 function mt.__index(result, key)
-  if key == "headers" then
-    local headers = core.headers(blocks[result] or "")
-    rawset(result, "headers", headers)
-    return headers
+  local source = sources[key]
+  if source and rawget(result, source) ~= nil then
+    local value = lazy[key](result)
+    rawset(result, key, value)
+    rawset(result, source, nil)
+    return value
   end
 end
 
@@ -68,8 +90,7 @@ end
 ---@param reply surefoot.Reply
 ---@return surefoot.Result
 function M.new(fields, reply)
-  fields.status, fields.raw = reply.status, reply.body
-  blocks[fields] = reply.headers
+  fields.status, fields.raw, fields._headers = reply.status, reply.body, reply.headers
   return setmetatable(fields, mt)
 end
 

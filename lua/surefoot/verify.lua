@@ -50,10 +50,9 @@ end
 
 local function ask(client, index, wrap)
   local endpoint = client.config.endpoints[index]
-  local job = client:models_job(index)
+  local job = client:models_job(index, { deadline = math.min(PATIENCE, client.config.timeout.total), max_attempts = 1 })
   job.judge = wrap(job.judge)
-  local options = { deadline = math.min(PATIENCE, client.config.timeout.total), max_attempts = 1 }
-  local result, err = call.perform(client, job, options)
+  local result, err = call.perform(job)
   local trail = (result or err).attempts or {}
   local last = trail[#trail]
   return {

@@ -1,4 +1,5 @@
 -- The client on the simulated network: everything here is exact and takes no time.
+local json = require "surefoot.json"
 local surefoot = require "surefoot"
 
 local function says(text, after)
@@ -54,7 +55,8 @@ describe("client:chat", function()
     local request = seen[1]
     assert.equal("POST", request.method)
     assert.equal("/v1/chat/completions", request.path)
-    assert.equal('{"messages":[{"content":"Hello","role":"user"}],"model":"simulated","temperature":0}', request.body)
+    assert.same({ messages = { { content = "Hello", role = "user" } }, model = "simulated", temperature = 0 },
+      json.decode(request.body))
     assert.equal("Bearer k-1", request.headers.authorization)
     assert.equal("application/json", request.headers["content-type"])
     assert.equal("surefoot/" .. surefoot._VERSION, request.headers["user-agent"])

@@ -13,6 +13,7 @@ local json = require "surefoot.json"
 local M = {}
 
 local null = json.null
+local NOTHING = {}
 
 --- The header line that carries a key.
 ---@param key string
@@ -33,8 +34,12 @@ local function some_table(value)
   return type(value) == "table" and value or nil
 end
 
+local to_integer = math.tointeger or function(value)
+  return value
+end
+
 local function count(value)
-  return type(value) == "number" and value >= 0 and value or nil
+  return type(value) == "number" and value >= 0 and (to_integer(value) or value) or nil
 end
 
 local function body_of(request, model, changes, codec)
@@ -42,13 +47,18 @@ local function body_of(request, model, changes, codec)
   for key, value in pairs(request) do
     body[key] = value
   end
-  for key, value in pairs(changes or {}) do
-    body[key] = value
+  if changes then
+    for key, value in pairs(changes) do
+      body[key] = value
+    end
   end
   if model then
     body.model = model
   end
-  return codec.encode(body)
+  if body.tools or body.response_format or body.functions then -- providers cache prompts by the bytes of schemas
+    return codec.encode(body)
+  end
+  return codec.quick(body)
 end
 
 local function malformed(message)
@@ -69,9 +79,9 @@ local function error_in(document)
   return document.object == "error" or document.type == "error"
 end
 
--- A 2xx body as a table, or a verdict.
-local function document_of(reply, codec)
-  local document, problem, message = codec.decode(reply.body)
+-- A 2xx body as a table, or a verdict. `read`: the codec's decode, or its read.
+local function document_of(reply, read)
+  local document, problem, message = read(reply.body)
   if document == nil then
     if reply.body:find "^%s*<" then
       return malformed("the answer is HTML or XML, not JSON: " .. beginning(reply.body))
@@ -111,8 +121,8 @@ function M.usage(usage)
   if not (input or output or total) then
     return nil
   end
-  local read = some_table(usage.prompt_tokens_details) or {}
-  local written = some_table(usage.completion_tokens_details) or {}
+  local read = some_table(usage.prompt_tokens_details) or NOTHING
+  local written = some_table(usage.completion_tokens_details) or NOTHING
   input = input or total and total - (output or 0) or 0
   output = output or total and total - input or 0
   return {
@@ -150,29 +160,36 @@ end
 local chat = { method = "POST", path = "/chat/completions", encode = body_of }
 
 function chat.decode(reply, codec, request)
-  local document, verdict = document_of(reply, codec)
+  local finish = codec.finish
+  local document, verdict = document_of(reply, codec.read)
   if not document then
     return nil, verdict
   end
-  local choice = some_table(some_table(document.choices) and document.choices[1])
-  local message = choice and some_table(choice.message)
-  if not message then
+  local choices = document.choices
+  local choice = type(choices) == "table" and choices[1]
+  local message = type(choice) == "table" and choice.message
+  if type(message) ~= "table" then
     return malformed("the answer has no choices[1].message: " .. beginning(reply.body))
+  elseif finish then
+    message = finish(message)
   end
   local text, calls = text_of(message), some_table(message.tool_calls)
-  return {
+  local reason = some(choice.finish_reason)
+  return { -- the empty fields are filled by others: named here, the table has their places
     text = text, message = message, tool_calls = calls and #calls > 0 and calls or nil,
-    parsed = parsed_of(text, request, codec), finish_reason = some(choice.finish_reason),
-    truncated = choice.finish_reason == "length" or nil,
+    parsed = parsed_of(text, request, codec), finish_reason = reason, truncated = reason == "length" or nil,
     reasoning = some(message.reasoning_content) or some(message.reasoning), usage = M.usage(document.usage),
-    model = some(document.model), id = some(document.id), body = document,
+    model = some(document.model), id = some(document.id),
+    body = not finish and document or nil, _body = finish and document or nil,
+    status = nil, raw = nil, _headers = nil, _receipt = nil, endpoint = nil, request_id = nil, latency = nil,
+    time_to_first_token = nil,
   }
 end
 
 local embeddings = { method = "POST", path = "/embeddings", encode = body_of }
 
 function embeddings.decode(reply, codec, request)
-  local document, verdict = document_of(reply, codec)
+  local document, verdict = document_of(reply, codec.decode)
   if not document then
     return nil, verdict
   end
@@ -206,7 +223,7 @@ function models.encode()
 end
 
 function models.decode(reply, codec)
-  local document, verdict = document_of(reply, codec)
+  local document, verdict = document_of(reply, codec.decode)
   if not document then
     return nil, verdict
   end

@@ -1,5 +1,6 @@
 local json = require "surefoot.json"
 local openai = require "surefoot.provider.openai"
+local results = require "surefoot.result"
 
 local codec = json.new()
 local chat, embeddings, models = openai.operations.chat, openai.operations.embeddings, openai.operations.models
@@ -17,13 +18,23 @@ describe("openai chat", function()
   it("writes the request with the upstream's model, everything else untouched", function()
     local request = { messages = { { role = "user", content = "Hi" } }, temperature = 0.5,
       unknown = { deep = json.null } }
-    assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"up","temperature":0.5,"unknown":{"deep":null}}',
-      chat.encode(request, "up", nil, codec))
-    assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"up","temperature":0,"unknown":{"deep":null}}',
-      chat.encode(request, "up", { temperature = 0 }, codec))
+    local expected = { messages = { { content = "Hi", role = "user" } }, model = "up", temperature = 0.5,
+      unknown = { deep = json.null } }
+    assert.same(expected, json.decode((chat.encode(request, "up", nil, codec))))
+    expected.temperature = 0
+    assert.same(expected, json.decode((chat.encode(request, "up", { temperature = 0 }, codec))))
     assert.is_nil(request.model)
     assert.same({ nil, "messages[1].content: invalid UTF-8 at byte 1 of 1 (0xFF)" },
       { chat.encode({ messages = { { content = "\255" } } }, "m", nil, codec) })
+  end)
+
+  it("writes schemas in one order, so that a provider's prompt cache meets the same bytes", function()
+    local tool = { type = "function", ["function"] = { name = "f", parameters = { type = "object", properties = {
+      zebra = { type = "string" }, apple = { type = "number" } } } } }
+    local body = chat.encode({ messages = { { role = "user", content = "Hi" } }, tools = { tool } }, "m", nil, codec)
+    assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"m","tools":[{"function":{"name":"f",'
+      .. '"parameters":{"properties":{"apple":{"type":"number"},"zebra":{"type":"string"}},"type":"object"}},'
+      .. '"type":"function"}]}', body)
   end)
 
   it("sends the key as a bearer", function()
@@ -31,7 +42,8 @@ describe("openai chat", function()
   end)
 
   it("reads a whole answer", function()
-    local fields = assert(chat.decode(reply(whole), codec))
+    local answer = reply(whole)
+    local fields = results.new(assert(chat.decode(answer, codec)), answer)
     assert.equal("Hello", fields.text)
     assert.equal("stop", fields.finish_reason)
     assert.equal("m-2024", fields.model)
@@ -40,6 +52,7 @@ describe("openai chat", function()
     assert.is_nil(fields.tool_calls)
     assert.equal("assistant", fields.message.role)
     assert.equal("fp", fields.body.system_fingerprint)
+    assert.equal("1", tostring(fields.body.created))
     assert.same({ input_tokens = 9, output_tokens = 12, total_tokens = 21, cached_input_tokens = 4,
       reasoning_tokens = 3, estimated = false },
       fields.usage)
