@@ -5,7 +5,7 @@ local leaks = require "spec.support.leaks"
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
-local SHORT = 0.1 -- the phase that a fault runs into
+local SHORT = 0.08 -- the phase that a fault runs into
 
 -- name, the line's profile, timeouts; then either answers = true, or kind and phase.
 -- final: another attempt would be no better, so none is made.
