@@ -10,7 +10,7 @@ local M = {}
 ---@return string[] what is open, without the folder that tells it, sorted
 function M.open_files(pid)
   local found = {}
-  local listing = io.popen(("ls -l /proc/%d/fd"):format(pid or process.self()))
+  local listing = io.popen(("ls -l /proc/%d/fd 2>/dev/null"):format(pid or process.self()))
   for line in listing:lines() do
     found[#found + 1] = line:match "%d+ %-> .*$"
   end
