@@ -1,7 +1,7 @@
 -- What widely copied clients get wrong, shown right in whole calls: one test for each defect, named by its number in
--- the list of defects that such code was measured to have (C client, T limiter, B breaker, V order of guards, A adaptive
--- limiter, R failover, K key check, J parsing). What the policies alone can show is in spec/policy/baseline_spec.lua;
--- R4 (a connection per call) needs sockets and is shown on a real server.
+-- the list of defects that such code was measured to have (C client, T limiter, B breaker, V order of guards,
+-- A adaptive limiter, R failover, K key check, J parsing). What the policies alone can show is in
+-- spec/policy/baseline_spec.lua; R4 (a connection per call) needs sockets and is shown on a real server.
 local sim = require "spec.support.sim"
 
 local bad, ok = { after = 0.05, status = 500 }, { after = 0.05, text = "ok" }

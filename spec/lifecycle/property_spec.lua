@@ -4,7 +4,7 @@ local sim = require "spec.support.sim"
 local surefoot = require "surefoot"
 
 local CALLS = 40
-local seeds = tonumber(os.getenv "SUREFOOT_SEEDS") or 260
+local seeds = tonumber(os.getenv "SUREFOOT_SEEDS") or os.getenv "SUREFOOT_GC" and 10 or 260
 local first_seed = tonumber(os.getenv "SUREFOOT_FIRST_SEED") or 1
 
 -- The same numbers on every interpreter.
