@@ -149,12 +149,17 @@ describe("a client", function()
     end })
     assert.equal(200, #progress)
     assert.equal(200, summary.succeeded)
+    local attempts, restarts = 0, 0
     for i, outcome in ipairs(outcomes) do
       assert.equal("echo: question " .. i, outcome.result.text)
+      for _, attempt in ipairs(outcome.result.attempts) do
+        attempts, restarts = attempts + 1, restarts + (attempt.restarted and 1 or 0)
+      end
     end
     local stats = client:stats()
     assert.equal(200, stats.successes)
-    assert.equal(stats.attempts, p:counters("a").requests + p:counters("b").requests)
+    assert.equal(attempts, stats.attempts)
+    assert.equal(attempts + restarts, p:counters("a").requests + p:counters("b").requests)
     assert.equal(stats.attempts, stats.endpoints.a.attempts + stats.endpoints.b.attempts)
     assert.is_true(stats.retries > 5)
   end)
