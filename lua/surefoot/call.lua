@@ -13,6 +13,12 @@ local M = {}
 local PRIORITIES = { high = 1, normal = 2, low = 3 }
 local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
+---@class surefoot.Work
+---@field name string
+---@field encode fun(job: surefoot.Job, variant: table): string?, string?, string?, string?  method, path, headers, body
+---@field judge fun(job: surefoot.Job, reply: surefoot.Reply, variant: table): table?, surefoot.Verdict?
+---@field counts_tokens boolean?  where the answer does not say, its tokens are estimated
+
 -- A call is one table, the job, made by the client and completed here.
 ---@class surefoot.Job
 ---@field client table
@@ -20,19 +26,15 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field plan surefoot.Plan
 ---@field routes surefoot.Route[]
 ---@field request table?                       as the caller gave it
----@field encode fun(job: surefoot.Job, variant: table): string?, string?, string?, string?  method, path, headers, body
----@field judge fun(job: surefoot.Job, reply: surefoot.Reply, variant: table): table?, surefoot.Verdict?
+---@field work surefoot.Work                  what kind of request it is
 ---@field method string                        of the first variant, as path, headers and body
 ---@field path string
 ---@field headers string
 ---@field body string?
 ---@field estimate number                      tokens
 ---@field timeout table?                       instead of the lines' own
----@field asked string?                        the model asked for
----@field counts_tokens boolean?
 ---@field request_id string?                   from here on: set by perform
 ---@field call table?                          C's call
----@field scheduler surefoot.Scheduler?
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
 ---@field thrown table?                        what validate threw
@@ -110,13 +112,13 @@ local function result_of(job, fields, reply, endpoint, variant)
   local config = job.client.config
   local result = results.new(fields, reply)
   local usage = result.usage
-  if not usage and job.counts_tokens then
+  if not usage and job.work.counts_tokens then
     local size = job.sizes and job.sizes[variant] or job.body and #job.body or 0
     usage = results.estimate(size, result.text)
     result.usage = usage
   end
   if config.prices then
-    result.cost = results.cost(config.prices, usage, job.asked, variant.model, result.model)
+    result.cost = results.cost(config.prices, usage, job.routes[1].model, variant.model, result.model)
   end
   result.endpoint, result.tags = endpoint.name, job.options.tags
   if not result.model then
@@ -157,7 +159,7 @@ local function judge(job, attempt, endpoint_index, variant, reply, framing)
       class = "transient", kind = "truncated", message = ("the answer ended early, after %d bytes"):format(#reply.body),
     })
   end
-  local fields, verdict = job:judge(reply, variant)
+  local fields, verdict = job.work.judge(job, reply, variant)
   if fields then
     local result = result_of(job, fields, reply, job.client.config.endpoints[endpoint_index], variant)
     local accepted = true
@@ -200,7 +202,7 @@ local questions = {}
 
 function questions.encode(job, number)
   local variant = job.plan.variants[number]
-  local method, path, headers, body = job:encode(variant)
+  local method, path, headers, body = job.work.encode(job, variant)
   if method then
     job.sizes = job.sizes or {}
     job.sizes[variant] = body and #body or 0
@@ -225,8 +227,8 @@ function questions.response(job, attempt, endpoint, route, status, headers, body
 end
 
 -- Until the call has settled: ok, kind, the attempt that decided; of a success latency, time to first token, receipt.
-local function settle(job)
-  local call, scheduler, id = job.call, job.scheduler, nil
+local function settle(job, scheduler)
+  local call, id = job.call, nil
   local watched = job.options.on_event ~= nil
   while true do
     if watched then
@@ -268,7 +270,7 @@ end
 -- C reads the table before submit returns, and nothing yields meanwhile: one serves all calls.
 local submission = {}
 
-local function submit(job)
+local function submit(job, engine)
   local client, options = job.client, job.options
   local s = submission
   s.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
@@ -276,7 +278,7 @@ local function submit(job)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
   s.timeout, s.variant = job.timeout, 1
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
-  local call = client.core:submit(job.scheduler.engine, job.plan.id, s)
+  local call = client.core:submit(engine, job.plan.id, s)
   s.body, s.headers = nil, nil
   return call
 end
@@ -314,15 +316,15 @@ function M.perform(job)
       return nil, problem
     end
   end
-  job.scheduler = client.host.scheduler()
+  local scheduler = client.host.scheduler()
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
-  local call = submit(job)
+  local call = submit(job, scheduler.engine)
   job.call = call
   tasks.attend(call)
   if cancel then
     cancel:add(call)
   end
-  local accepted, kind, deciding, latency, first_token, receipt = settle(job)
+  local accepted, kind, deciding, latency, first_token, receipt = settle(job, scheduler)
   tasks.attend(nil)
   if cancel then
     cancel:remove(call)

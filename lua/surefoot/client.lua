@@ -154,9 +154,9 @@ local function timeout_of(self, options)
   return timeout
 end
 
--- How a job of an operation is written and judged; `operation` is its name.
+-- How the jobs of an operation are written and judged.
 local function encode_operation(job, variant)
-  local operation = providers.formats[variant.provider].operations[job.operation]
+  local operation = providers.formats[variant.provider].operations[job.work.name]
   local changes, codec = job.routes[variant.route].request, job.client.codec
   local body, problem = operation.encode(job.request, variant.model, changes, codec)
   if problem then
@@ -168,13 +168,19 @@ end
 local function judge_operation(job, reply, variant)
   local format, codec = providers.formats[variant.provider], job.client.codec
   if reply.status >= 200 and reply.status < 300 then
-    return format.operations[job.operation].decode(reply, codec, job.request)
+    return format.operations[job.work.name].decode(reply, codec, job.request)
   end
   return nil, format.judge(reply, (codec.decode(reply.body)))
 end
 
+local operations = {
+  chat = { name = "chat", encode = encode_operation, judge = judge_operation, counts_tokens = true },
+  embeddings = { name = "embeddings", encode = encode_operation, judge = judge_operation, counts_tokens = true },
+  models = { name = "models", encode = encode_operation, judge = judge_operation },
+}
+
 -- A job for an operation of the provider's. Throws when the request cannot be written.
-local function operation_job(self, name, routes, request, options)
+local function operation_job(self, work, routes, request, options)
   local plan = routes.plan or plans.of(self, routes)
   if not plan then
     return nil, errors.new {
@@ -182,11 +188,9 @@ local function operation_job(self, name, routes, request, options)
       attempts = {},
     }
   end
-  local job = {
-    client = self, options = options, plan = plan, routes = routes, request = request, operation = name,
-    encode = encode_operation, judge = judge_operation, counts_tokens = name ~= "models", asked = routes[1].model,
-    timeout = options.timeout and timeout_of(self, options), method = nil, path = nil, headers = nil, body = nil,
-    estimate = nil, scheduler = nil, request_id = nil, call = nil, result = nil,
+  local job = { -- the empty fields are filled later: named here, the table has their places
+    work = work, client = self, options = options, plan = plan, routes = routes, request = request, method = nil,
+    path = nil, headers = nil, body = nil, estimate = nil, request_id = nil, call = nil, result = nil,
   }
   local method, path, headers, body = encode_operation(job, plan.variants[1])
   if not method then
@@ -194,6 +198,9 @@ local function operation_job(self, name, routes, request, options)
   end
   job.method, job.path, job.headers, job.body = method, path, headers, body
   job.estimate = estimate_of(self, request, body, options)
+  if options.timeout then
+    job.timeout = timeout_of(self, options)
+  end
   return job
 end
 
@@ -228,10 +235,10 @@ local function routes_of(self, request, options)
 end
 
 -- The job for a request of the user's, or nil and an error. What is wrong with the request is thrown as a string.
-local function user_job(self, name, request, options)
+local function user_job(self, work, request, options)
   options = options == nil and NO_OPTIONS or config.options(options, self.config)
   check_request(request)
-  return operation_job(self, name, routes_of(self, request, options), request, options)
+  return operation_job(self, work, routes_of(self, request, options), request, options)
 end
 
 -- The job for one request of a batch. What is wrong with it is thrown as a string.
@@ -240,7 +247,7 @@ function Client:chat_job(request, options)
   if type(request) == "string" then
     request = { messages = { { role = "user", content = request } } }
   end
-  return user_job(self, "chat", request, options)
+  return user_job(self, operations.chat, request, options)
 end
 
 --- Asks for a chat completion.
@@ -265,7 +272,7 @@ end
 ---@return surefoot.Error? err
 function Client:embeddings(request, options)
   of(self, "embeddings")
-  local job, problem = read("embeddings", user_job, self, "embeddings", request, options)
+  local job, problem = read("embeddings", user_job, self, operations.embeddings, request, options)
   if not job then
     return nil, problem
   end
@@ -280,7 +287,7 @@ end
 function Client:models(options)
   of(self, "models")
   options = read("models", config.options, options, self.config)
-  local result, err = call.perform(operation_job(self, "models", ANY_ROUTE, nil, options))
+  local result, err = call.perform(operation_job(self, operations.models, ANY_ROUTE, nil, options))
   return result and result.models, err
 end
 
@@ -311,9 +318,12 @@ local function body_of(self, request)
   return request.body, "application/octet-stream"
 end
 
-local function encode_same(job)
-  return job.method, job.path, job.headers, job.body
-end
+local any_request = {
+  name = "request", judge = judge_any,
+  encode = function(job)
+    return job.method, job.path, job.headers, job.body
+  end,
+}
 
 local function request_job(self, request, options)
   if not request.path:find "^/" or request.path:find "[%c \127-\255#]" then
@@ -338,7 +348,7 @@ local function request_job(self, request, options)
   return {
     client = self, options = options, plan = plans.of(self, routes), routes = routes, request = request.json,
     method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
-    body = body, encode = encode_same, judge = judge_any, timeout = timeout_of(self, options),
+    body = body, work = any_request, timeout = timeout_of(self, options),
     estimate = estimate_of(self, request.json, body, options),
   }
 end
@@ -418,7 +428,7 @@ end
 -- A job that asks one endpoint for its models.
 ---@private
 function Client:models_job(endpoint, options)
-  return operation_job(self, "models", { { endpoint = endpoint } }, nil, options)
+  return operation_job(self, operations.models, { { endpoint = endpoint } }, nil, options)
 end
 
 -- Waits until no call is in flight, at most so long.

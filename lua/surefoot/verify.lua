@@ -51,7 +51,7 @@ end
 local function ask(client, index, wrap)
   local endpoint = client.config.endpoints[index]
   local job = client:models_job(index, { deadline = math.min(PATIENCE, client.config.timeout.total), max_attempts = 1 })
-  job.judge = wrap(job.judge)
+  job.work = { name = job.work.name, encode = job.work.encode, judge = wrap(job.work.judge) }
   local result, err = call.perform(job)
   local trail = (result or err).attempts or {}
   local last = trail[#trail]

@@ -55,42 +55,53 @@ local function new_tally()
   return { tokens = { input = 0, output = 0, total = 0, cached_input = 0, reasoning = 0, estimated = 0 }, cost = 0 }
 end
 
---- Makes the tallies of a client.
+--- Makes the tallies of a client: one for each endpoint that has answered, by its name.
 ---@return table
 function M.new()
-  return { all = new_tally(), endpoints = {} }
-end
-
-local function add(tally, usage, cost)
-  local tokens = tally.tokens
-  tokens.input = tokens.input + usage.input_tokens
-  tokens.output = tokens.output + usage.output_tokens
-  tokens.total = tokens.total + usage.total_tokens
-  tokens.cached_input = tokens.cached_input + (usage.cached_input_tokens or 0)
-  tokens.reasoning = tokens.reasoning + (usage.reasoning_tokens or 0)
-  tokens.estimated = tokens.estimated + (usage.estimated and usage.total_tokens or 0)
-  tally.cost = tally.cost + (cost or 0)
+  return {}
 end
 
 --- Counts an answer that arrived.
 ---@param tallies table
 ---@param result surefoot.Result
 function M.count(tallies, result)
-  if result.usage then
-    local own = tallies.endpoints[result.endpoint] or new_tally()
-    tallies.endpoints[result.endpoint] = own
-    add(tallies.all, result.usage, result.cost)
-    add(own, result.usage, result.cost)
+  local usage = result.usage
+  if not usage then
+    return
+  end
+  local tally = tallies[result.endpoint]
+  if not tally then
+    tally = new_tally()
+    tallies[result.endpoint] = tally
+  end
+  local tokens = tally.tokens
+  tokens.input = tokens.input + usage.input_tokens
+  tokens.output = tokens.output + usage.output_tokens
+  tokens.total = tokens.total + usage.total_tokens
+  if usage.cached_input_tokens then
+    tokens.cached_input = tokens.cached_input + usage.cached_input_tokens
+  end
+  if usage.reasoning_tokens then
+    tokens.reasoning = tokens.reasoning + usage.reasoning_tokens
+  end
+  if usage.estimated then
+    tokens.estimated = tokens.estimated + usage.total_tokens
+  end
+  if result.cost then
+    tally.cost = tally.cost + result.cost
   end
 end
 
-local function merge(numbers, tally)
-  tally = tally or new_tally()
-  local tokens = {}
+local function add(numbers, tally)
   for name, value in pairs(tally.tokens) do
-    tokens[name] = value
+    numbers.tokens[name] = numbers.tokens[name] + value
   end
-  numbers.tokens, numbers.cost = tokens, tally.cost
+  numbers.cost = numbers.cost + tally.cost
+end
+
+local function begin(numbers)
+  local nothing = new_tally()
+  numbers.tokens, numbers.cost = nothing.tokens, nothing.cost
   return numbers
 end
 
@@ -98,11 +109,15 @@ end
 ---@param client table
 ---@return surefoot.Stats
 function M.report(client)
-  local numbers = merge(client.core:stats(), client.tallies.all)
-  local by_name = {}
+  local numbers, by_name = begin(client.core:stats()), {}
   for i, endpoint in ipairs(numbers.endpoints) do
     local name = client.config.endpoints[i].name
-    by_name[name] = merge(endpoint, client.tallies.endpoints[name])
+    by_name[name] = begin(endpoint)
+    local tally = client.tallies[name]
+    if tally then
+      add(endpoint, tally)
+      add(numbers, tally)
+    end
   end
   numbers.endpoints = by_name
   numbers.event_errors, numbers.last_event_error = client.event_errors, client.last_event_error

@@ -43,17 +43,16 @@ local function count(value)
 end
 
 local function body_of(request, model, changes, codec)
-  local body = {}
-  for key, value in pairs(request) do
-    body[key] = value
-  end
-  if changes then
-    for key, value in pairs(changes) do
+  local body = request
+  if changes or model and request.model ~= model then
+    body = {}
+    for key, value in pairs(request) do
       body[key] = value
     end
-  end
-  if model then
-    body.model = model
+    for key, value in pairs(changes or NOTHING) do
+      body[key] = value
+    end
+    body.model = model or body.model
   end
   if body.tools or body.response_format or body.functions then -- providers cache prompts by the bytes of schemas
     return codec.encode(body)
