@@ -7,11 +7,10 @@
 #include "objects.h"
 #include "policy.h"
 
-enum {
-  ANCHOR_CLIENT = 1,
-  ANCHOR_ENGINE,
-  ANCHOR_BODIES
-}; /* of a call's uservalue; body of variant i (0-based) at BODIES + i */
+/* Of a call's uservalue; the body of variant i (0-based) is at ANCHOR_BODIES + i. */
+enum { ANCHOR_CLIENT = 1, ANCHOR_ENGINE, ANCHOR_BODIES };
+
+enum { SPARE_CALLS = 64 }; /* of a client */
 
 static sf_lua_call *check_object(lua_State *L)
 {
@@ -94,8 +93,32 @@ static void encode_first(lua_State *L, int object, sf_call *call)
   sf_call_encode(call, (uint32_t)variant - 1, method, path, headers, headers_length, body, body_length);
 }
 
-static sf_lua_call *new_call_object(lua_State *L)
+/*
+ * Call objects are used again: a userdata with a finalizer costs the collector more than all the rest of a call. The spare
+ * ones are a list in the client's uservalue.
+ */
+static bool push_spare(lua_State *L)
 {
+  lua_getuservalue(L, 1);
+  size_t count = lua_rawlen(L, -1);
+  if (count == 0) {
+    lua_pop(L, 1);
+    return false;
+  }
+  lua_rawgeti(L, -1, (int)count);
+  lua_pushnil(L);
+  lua_rawseti(L, -3, (int)count);
+  lua_remove(L, -2);
+  lua_getuservalue(L, -1);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, ANCHOR_ENGINE);
+  lua_pop(L, 1);
+  return true;
+}
+
+static sf_lua_call *push_call_object(lua_State *L)
+{
+  if (push_spare(L)) return lua_touserdata(L, -1);
   sf_lua_call *object = lua_newuserdata(L, sizeof *object);
   object->call = NULL;
   lua_createtable(L, ANCHOR_BODIES, 0);
@@ -107,6 +130,24 @@ static sf_lua_call *new_call_object(lua_State *L)
   luaL_getmetatable(L, SF_CALL_TYPE);
   lua_setmetatable(L, -2);
   return object;
+}
+
+/* Lets the bodies of the call object at index 1 go, and puts it to the spare ones. */
+static void spare_call_object(lua_State *L, uint32_t variants)
+{
+  lua_getuservalue(L, 1);
+  for (uint32_t i = 0; i < variants; i++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, ANCHOR_BODIES + (int)i);
+  }
+  lua_rawgeti(L, -1, ANCHOR_CLIENT);
+  lua_getuservalue(L, -1);
+  size_t count = lua_rawlen(L, -1);
+  if (count < SPARE_CALLS) {
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, (int)count + 1);
+  }
+  lua_pop(L, 3);
 }
 
 int sf_lua_submit(lua_State *L)
@@ -136,7 +177,7 @@ int sf_lua_submit(lua_State *L)
   lua_getfield(L, 4, "events");
   options.events = lua_toboolean(L, -1);
   lua_pop(L, 1);
-  sf_lua_call *object = new_call_object(L);
+  sf_lua_call *object = push_call_object(L);
   if (!sf_client_attach(client, engine)) return luaL_error(L, "not enough memory");
   object->call = sf_call_new(client, engine, &options);
   if (object->call == NULL) return luaL_error(L, "not enough memory");
@@ -442,11 +483,21 @@ static void free_call(sf_call *call)
   sf_call_free(call);
 }
 
-/*
- * call:free() when the owner knows all it wants to know, and __gc when it is gone: what still runs is cancelled at once,
- * before the strings that it points into may be collected.
- */
+/* The owner knows all it wants to know: the object may serve another call. */
 static int call_free(lua_State *L)
+{
+  sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
+  sf_call *call = object->call;
+  if (call == NULL) return 0;
+  uint32_t variants = call->plan->variant_count;
+  object->call = NULL;
+  free_call(call);
+  spare_call_object(L, variants);
+  return 0;
+}
+
+/* The owner is gone: what still runs is cancelled at once, before the strings that it points into may be collected. */
+static int call_gc(lua_State *L)
 {
   sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
   sf_call *call = object->call;
@@ -470,7 +521,7 @@ void sf_open_call(lua_State *L)
     { "free", call_free },
     { NULL, NULL },
   };
-  sf_new_class(L, SF_CALL_TYPE, methods, call_free);
+  sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
   lua_pushcfunction(L, core_read_receipt);
   lua_setfield(L, -2, "read_receipt");
 }

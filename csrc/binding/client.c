@@ -320,6 +320,8 @@ static int core_client(lua_State *L)
   uint32_t count = (uint32_t)lua_rawlen(L, -1), queue = 1000;
   sf_lua_client *object = lua_newuserdata(L, sizeof *object);
   object->client = NULL;
+  lua_newtable(L); /* spare call objects, see call.c */
+  lua_setuservalue(L, -2);
   luaL_getmetatable(L, SF_CLIENT_TYPE);
   lua_setmetatable(L, -2);
   sf_client_config config;
