@@ -44,6 +44,7 @@ local function look(call, counted)
     return false
   elseif attempt then -- it is `ok` now
     counted.good = counted.good + 1
+    call:free()
   else
     load.bad(counted, "a call failed: " .. tostring(select(3, call:next())) .. " " .. tostring(call:info().message))
   end
