@@ -235,7 +235,7 @@ static void push_receipt(lua_State *L, const sf_call *call)
   receipt.reused = trail->reused;
   receipt.restarted = trail->restarted;
   memcpy(text, &receipt, sizeof receipt);
-  memcpy(text + sizeof receipt, model, length);
+  memcpy(text + sizeof receipt, model, length); /* NOLINT(bugprone-not-null-terminated-result): a slice */
   lua_pushlstring(L, text, sizeof receipt + length);
 }
 

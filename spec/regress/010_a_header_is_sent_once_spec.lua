@@ -1,4 +1,4 @@
---- A user's own header of a name that surefoot sets too went out twice. The later one, which is the more particular, counts.
+--- A user's own header of a name that surefoot sets too went out twice. The later, more particular one counts.
 
 local surefoot = require "surefoot"
 
