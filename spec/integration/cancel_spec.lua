@@ -1,6 +1,7 @@
 -- A call that nobody wants any more reaches the provider: whoever cancels, the request there is aborted.
 
 local leaks = require "spec.support.leaks"
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
@@ -47,7 +48,7 @@ describe("a call in flight is taken back", function()
       local function aborted(count)
         local counters = p:wait("a", function(c)
           surefoot.step()
-          return c.aborted == count
+          return c.aborted >= count
         end)
         assert.is_table(counters, "the provider still works for nobody")
       end
@@ -103,14 +104,14 @@ describe("a call in flight is taken back", function()
 
       it("by its deadline", function()
         local began = surefoot.now()
-        local _, err = client:chat("x", { deadline = 0.15 })
+        local _, err = client:chat("x", { deadline = 0.15 * pace })
         assert.same({ "deadline", true }, { err.kind, err.sent })
-        assert.is_true(surefoot.now() - began < 1)
+        assert.is_true(surefoot.now() - began < pace)
         aborted(1)
       end)
 
       it("by the timeout of an attempt", function()
-        local _, err = client:chat("x", { timeout = { attempt = 0.15 }, deadline = 0.2 })
+        local _, err = client:chat("x", { timeout = { attempt = 0.15 * pace }, deadline = 0.2 * pace })
         assert.is_truthy(err)
         aborted(1)
       end)

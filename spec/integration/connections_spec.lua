@@ -3,6 +3,7 @@
 local http = require "spec.support.http"
 local leaks = require "spec.support.leaks"
 local process = require "spec.support.process"
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 local socket = require "socket"
 local surefoot = require "surefoot"
@@ -116,9 +117,9 @@ describe("connections:", function()
 
     it("that never comes about runs into the connect timeout", function()
       local listener = p:raw { { hang = true } }
-      local err, seconds = fails(new { base_url = listener.tls_url, timeout = { connect = 0.1 } })
+      local err, seconds = fails(new { base_url = listener.tls_url, timeout = { connect = 0.1 * pace } })
       assert.same({ "timeout", "connect", false }, { err.kind, err.phase, err.sent }, tostring(err))
-      assert.is_true(seconds >= 0.1 and seconds < 1)
+      assert.is_true(seconds >= 0.1 * pace and seconds < pace)
       listener:close()
     end)
 
@@ -137,24 +138,24 @@ describe("connections:", function()
       ports[1] = provider.refusing()
       local err, seconds = fails(new { base_url = ports[1].url })
       assert.same({ "network", "connect", false }, { err.kind, err.phase, err.sent }, tostring(err))
-      assert.is_true(seconds < 1)
+      assert.is_true(seconds < pace)
     end)
 
     it("that never accepts runs into the connect timeout", function()
       ports[1] = provider.silent()
-      local err, seconds = fails(new { base_url = ports[1].url, timeout = { connect = 0.15 } })
+      local err, seconds = fails(new { base_url = ports[1].url, timeout = { connect = 0.15 * pace } })
       assert.same({ "timeout", "connect", false }, { err.kind, err.phase, err.sent }, tostring(err))
-      assert.is_true(seconds >= 0.149 and seconds < 1, seconds)
+      assert.is_true(seconds >= 0.149 * pace and seconds < pace, seconds)
     end)
 
     it("that never accepts costs one connect timeout, then the other line answers", function()
       ports[1] = provider.silent()
-      local client = new { retry = {}, timeout = { connect = 0.1 }, endpoints = {
+      local client = new { retry = {}, timeout = { connect = 0.1 * pace }, endpoints = {
         { name = "silent", url = ports[1].url }, { name = "b", url = p.lines.b.url, priority = 2 },
       } }
       local result = assert(client:chat "x")
       assert.equal("b", result.endpoint)
-      assert.is_true(result.latency >= 0.1 and result.latency < 1)
+      assert.is_true(result.latency >= 0.1 * pace and result.latency < pace)
       assert.same({ "timeout", "connect" }, { result.attempts[1].kind, result.attempts[1].phase })
     end)
   end)

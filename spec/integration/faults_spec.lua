@@ -2,10 +2,11 @@
 -- from one line, from one line that recovers, and with a second line to go to; and nothing stays behind.
 
 local leaks = require "spec.support.leaks"
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
-local SHORT = 0.08 -- the phase that a fault runs into
+local SHORT = 0.08 * pace -- the phase that a fault runs into
 
 -- name, the line's profile, timeouts; then either answers = true, or kind and phase.
 -- final: another attempt would be no better, so none is made.
@@ -78,7 +79,7 @@ describe("over", function()
     for name, line in pairs(client:stats().endpoints) do
       breakers[name] = line.breaker
     end
-    local result = assert(client:chat("once more", { deadline = 5 }))
+    local result = assert(client:chat("once more", { deadline = 5 * pace }))
     assert.equal("echo: once more", result.text)
     assert.same({ a = "closed", b = breakers.b and "closed" }, breakers)
     leaks.check(before, client)
@@ -98,7 +99,7 @@ describe("over", function()
 
   local function ask(row)
     local began = surefoot.now()
-    local result, err = client:chat("ping " .. row[1], { timeout = row.timeout, deadline = 10 })
+    local result, err = client:chat("ping " .. row[1], { timeout = row.timeout, deadline = 10 * pace })
     return result, err, surefoot.now() - began
   end
 
@@ -121,7 +122,7 @@ describe("over", function()
             assert.is_true(err.sent)
             assert.equal("a", err.endpoint)
             assert.equal(expected.kind, err.attempts[1].kind)
-            assert.is_true(seconds < 2, "took " .. seconds)
+            assert.is_true(seconds < 2 * pace, "took " .. seconds)
             assert.is_true(not row.timeout or seconds >= SHORT * 0.99, "took " .. seconds)
           end
           assert.equal(1, p:counters("a").requests)
@@ -158,7 +159,7 @@ describe("over", function()
             assert.same({ 1, 1 }, { p:counters("a").requests, p:counters("b").requests })
             assert.equal(p:counters("a").request_ids[1], p:counters("b").request_ids[1])
             assert.equal(p:counters("a").idempotency_keys[1], p:counters("b").idempotency_keys[1])
-            assert.is_true(seconds < 2, "took " .. seconds)
+            assert.is_true(seconds < 2 * pace, "took " .. seconds)
           end)
         end
       end

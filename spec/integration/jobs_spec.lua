@@ -3,6 +3,7 @@
 
 local leaks = require "spec.support.leaks"
 local process = require "spec.support.process"
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
@@ -197,13 +198,13 @@ describe("a client", function()
 
   describe("that closes", function()
     it("with drain lets the calls in flight end, and takes no more", function()
-      p:profile("a", { delay = 0.1 })
+      p:profile("a", { delay = 0.1 * pace })
       local client = new()
       local result, err, late
       surefoot.run(function()
         local task = surefoot.spawn(function() result, err = client:chat "x" end)
-        surefoot.sleep(0.03)
-        local closing = surefoot.spawn(function() client:close { drain = 5 } end)
+        surefoot.sleep(0.03 * pace)
+        local closing = surefoot.spawn(function() client:close { drain = 5 * pace } end)
         surefoot.sleep(0.01)
         late = select(2, client:chat "late")
         task:wait()
@@ -220,11 +221,11 @@ describe("a client", function()
       local began = surefoot.now()
       surefoot.run(function()
         surefoot.spawn(function() err = select(2, client:chat "x") end)
-        surefoot.sleep(0.03)
+        surefoot.sleep(0.03 * pace)
         client:close { drain = 0.05 }
       end)
       assert.equal("closed", err.kind)
-      assert.is_true(surefoot.now() - began < 1)
+      assert.is_true(surefoot.now() - began < pace)
       client:close()
     end)
 

@@ -2,6 +2,7 @@
 -- was due, so that nothing was ever forgiven, and a busy host counted as a slow provider.
 local socket = require "socket"
 local surefoot = require "surefoot"
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 
 describe("a host that is late", function()
@@ -11,14 +12,14 @@ describe("a host that is late", function()
 
   it("does not count as a provider's timeout", function()
     local client = surefoot.new {
-      base_url = p.lines.a.url, api_key = "k", model = "m", timeout = { attempt = 0.1 }, retry = { max_attempts = 1 },
+      base_url = p.lines.a.url, model = "m", timeout = { attempt = 0.1 * pace }, retry = { max_attempts = 1 },
     }
     surefoot.pollfd()
     local result, err
     local task = surefoot.spawn(function() result, err = client:chat "still here" end)
     surefoot.step() -- connecting
-    socket.sleep(0.3) -- busy elsewhere
-    task:wait(5)
+    socket.sleep(0.3 * pace) -- busy elsewhere
+    task:wait(5 * pace)
     client:close()
     assert.equal("echo: still here", result and result.text or tostring(err))
     assert.equal(1, p:counters("a").requests)
@@ -27,7 +28,7 @@ describe("a host that is late", function()
   it("is forgiven once: what never answers ends all the same, however the host polls", function()
     p:profile("a", { fault = "hang" })
     local client = surefoot.new {
-      base_url = p.lines.a.url, api_key = "k", model = "m", timeout = { attempt = 0.05 }, retry = { max_attempts = 1 },
+      base_url = p.lines.a.url, model = "m", timeout = { attempt = 0.05 }, retry = { max_attempts = 1 },
     }
     surefoot.pollfd()
     local err

@@ -1,6 +1,7 @@
 -- libcurl 7.88 closes a socket that was still connecting without telling its owner. The next socket got the same
 -- number, was taken for watched already, and nobody noticed that it had connected: after one connect timeout every
 -- other line seemed to time out, too.
+local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
 local surefoot = require "surefoot"
 
@@ -22,10 +23,10 @@ describe("after a connect timeout", function()
         endpoints = {
           { name = "hung", url = hung.tls_url or hung.url }, { name = "a", url = p.lines.a[url], priority = 2 },
         },
-        api_key = "sk-test-0123456789", model = "m", timeout = { connect = 0.1 }, tls = { ca_file = p.ca_file },
+        api_key = "sk-test-0123456789", model = "m", timeout = { connect = 0.1 * pace }, tls = { ca_file = p.ca_file },
       }
       for _ = 1, 2 do
-        local result, err = client:chat("x", { deadline = 5 })
+        local result, err = client:chat("x", { deadline = 5 * pace })
         assert.equal("echo: x", result and result.text or tostring(err))
         assert.equal(2, #result.attempts)
       end
