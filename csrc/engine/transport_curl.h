@@ -36,6 +36,8 @@ typedef struct sf_carrier {
   struct curl_slist *connect_to;
   struct curl_slist *headers; /* nodes that point at the request's strings */
   size_t header_capacity;
+  CURLU *parsed; /* the URL it is set to, and its text; no length: the text does not say */
+  sf_buffer url;
   bool fresh; /* as the handle is set */
   /* of this exchange */
   bool shared;    /* HTTP/2 was asked for by name: many on one connection */

@@ -58,17 +58,19 @@ static int parse_status(const char *line, size_t length)
   return status;
 }
 
-/* One line without its end. False ends the transfer. */
-static bool take_header(sf_carrier *carrier, const char *line, size_t length)
+/* One line, `text` of its bytes without its end. False ends the transfer. */
+static bool take_header(sf_carrier *carrier, const char *line, size_t text, size_t length)
 {
   if (carrier->status == 0) {
-    carrier->status = parse_status(line, length);
+    carrier->status = parse_status(line, text);
     carrier->block.length = 0;
-    carrier->http2 = length > 5 && line[5] == '2';
+    carrier->http2 = text > 5 && line[5] == '2';
     return carrier->status != 0;
   }
   sf_buffer *block = &carrier->block;
-  if (length > 0) return sf_buffer_append(block, line, length) && sf_buffer_append(block, "\r\n", 2);
+  bool proper = length == text + 2 && line[text] == '\r' && line[text + 1] == '\n';
+  if (text > 0 && proper) return sf_buffer_append(block, line, length);
+  if (text > 0) return sf_buffer_append(block, line, text) && sf_buffer_append(block, "\r\n", 2);
   if (carrier->status < 200 && carrier->status != 101) {
     carrier->status = 0;
     return true;
@@ -91,7 +93,7 @@ size_t sf_carrier_on_header(char *line, size_t one, size_t length, void *context
   if (carrier->headers_done) return length;
   size_t text = length;
   while (text > 0 && (line[text - 1] == '\n' || line[text - 1] == '\r')) text--;
-  return take_header(carrier, line, text) ? length : 0;
+  return take_header(carrier, line, text, length) ? length : 0;
 }
 
 /* ---- the end ---- */
