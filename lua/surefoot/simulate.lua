@@ -221,6 +221,7 @@ end
 
 --- Makes a task that begins when the simulation runs.
 ---@param f function
+---@param ... any what f is called with
 ---@return surefoot.Task
 function Simulation:spawn(f, ...)
   if type(f) ~= "function" then
@@ -230,7 +231,7 @@ function Simulation:spawn(f, ...)
 end
 
 --- Runs the tasks: for so many virtual seconds, or until all of them have ended. Rethrows the error of a task that
--- nobody - waited for.
+--- nobody waited for.
 ---@param seconds number?
 function Simulation:run(seconds)
   local scheduler = self.scheduler

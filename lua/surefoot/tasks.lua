@@ -83,6 +83,7 @@ function M.take_interrupt()
 end
 
 --- The running task waits for this call from now on (nil: no more), so that cancelling the task cancels the call.
+---@param call table?
 function M.attend(call)
   local task = current()
   if task then
@@ -115,7 +116,7 @@ local function finish(task, ok, ...)
 end
 
 --- Cancels what the task waits for: it sees nil and an error of kind "cancelled" there and may go on. A task that has
--- not - begun never does; one that is not waiting is told at its next wait.
+--- not begun never does; one that is not waiting is told at its next wait.
 function Task:cancel()
   if self.state == "new" then
     self.co, self.observed = nil, true
@@ -229,6 +230,7 @@ end
 --- A task that has ended before anybody could wait for it: f, run here and now.
 ---@param scheduler surefoot.Scheduler
 ---@param f function
+---@param ... any what f is called with
 ---@return surefoot.Task
 function M.inline(scheduler, f, ...)
   local task = setmetatable({ scheduler = scheduler, state = "started", joiners = {}, observed = true }, Task)
@@ -318,6 +320,7 @@ end
 
 --- Makes a task that begins when the scheduler turns.
 ---@param f function
+---@param ... any what f is called with
 ---@return surefoot.Task
 function Scheduler:spawn(f, ...)
   local arguments = pack(...)
@@ -334,6 +337,7 @@ end
 --- Makes a task that a loop of the user's runs.
 ---@param adapter surefoot.Adapter
 ---@param f function
+---@param ... any what f is called with
 ---@return surefoot.Task
 function Scheduler:spawn_adapted(adapter, f, ...)
   local arguments = pack(...)
@@ -412,6 +416,8 @@ function Scheduler:pump(seconds)
 end
 
 --- A waiter for the context of the caller, and the task that is running, if any.
+---@return table waiter
+---@return surefoot.Task? task
 function Scheduler:waiter()
   local task = current()
   if task and task.native and task.scheduler == self then
@@ -519,6 +525,7 @@ end
 --- Runs f as a task, and turns until all tasks have ended. Rethrows what f threw, else what a task threw that nobody
 --- waited for.
 ---@param f function
+---@param ... any what f is called with
 ---@return any ... what f returned
 function Scheduler:run(f, ...)
   local main = self:spawn(f, ...)

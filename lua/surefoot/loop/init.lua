@@ -101,8 +101,9 @@ function M.now()
 end
 
 --- Runs f as a task in the native loop until all tasks have ended, and returns what f returned. Rethrows f's error,
--- else - that of a task that nobody waited for.
+--- else that of a task that nobody waited for.
 ---@param f function
+---@param ... any what f is called with
 ---@return any ...
 function M.run(f, ...)
   if type(f) ~= "function" then
@@ -131,6 +132,7 @@ end
 
 --- Begins a task. Needs a loop that turns: call it inside surefoot.run, or bring a loop of your own.
 ---@param f function
+---@param ... any what f is called with
 ---@return surefoot.Task
 function M.spawn(f, ...)
   if type(f) ~= "function" then
