@@ -1,4 +1,4 @@
---- The LuaCATS annotations are whole: every public function names its parameters and what it returns, and every type that
+--- The LuaCATS annotations are whole: a public function names its parameters and what it returns, and every type that
 --- an annotation names exists. An editor completes and checks by them; this keeps them from lying.
 
 

@@ -1,10 +1,9 @@
 -- The examples run, and say what they promise.
+local env = require "spec.support.env"
 local provider = require "spec.support.provider"
 
-local interpreter = rawget(_G, "jit") and "luajit" or "lua5.4"
-
 local function run(command, input)
-  local line = ("%s%s -l spec.helper %s 2>&1; echo $?"):format(input and input .. " | " or "", interpreter, command)
+  local line = ("%s%s -l spec.helper %s 2>&1; echo $?"):format(input and input .. " | " or "", env.lua, command)
   local pipe = assert(io.popen(line))
   local output = pipe:read "*a"
   pipe:close()
