@@ -7,6 +7,10 @@ package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
 package.cpath = "./" .. build .. "/?.so;" .. package.cpath
 
 if os.getenv "SUREFOOT_GC" == "greedy" then
-  collectgarbage("setpause", 0)
-  collectgarbage("setstepmul", 1000)
+  if _VERSION == "Lua 5.4" then -- whose interpreter begins in generational mode
+    collectgarbage("incremental", 100, 1000, 10)
+  else
+    collectgarbage("setpause", 100)
+    collectgarbage("setstepmul", 1000)
+  end
 end

@@ -137,6 +137,7 @@ local function by_length(a, b)
   return #a > #b
 end
 
+local SECRET = 3 -- bytes: what is shorter keeps no secret
 local TELLING = 12 -- as many first characters of a secret give it away: a text may have been cut within it
 
 --- Makes a function that replaces every secret by "[key]" in a string, or in the strings of a table (a copy is made).
@@ -145,6 +146,9 @@ local TELLING = 12 -- as many first characters of a secret give it away: a text 
 function M.scrubber(secrets)
   local function clean_text(text)
     for _, secret in ipairs(secrets) do
+      if #secret < SECRET then
+        break -- the longest come first: the rest is "x", a letter of ordinary texts
+      end
       local head = #secret > TELLING and secret:sub(1, TELLING) or secret
       local start = text:find(head, 1, true)
       while start do

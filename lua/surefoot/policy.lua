@@ -78,9 +78,7 @@ for _, field in ipairs(fields_of(retry, "budget")) do
   table.insert(specs.retry_budget, 1, changed(field, { min = least, type = kind }))
 end
 for i, field in ipairs(specs.circuit_breaker) do
-  if field.name == "half_open_requests" then
-    specs.circuit_breaker[i] = changed(field, { max = 63 })
-  elseif field.name == "lease" then
+  if field.name == "lease" then
     specs.circuit_breaker[i] = changed(field, { default = pick(timeout, "attempt")[1].default })
   end
 end

@@ -96,7 +96,7 @@ local breaker = {
   { name = "recovery_timeout", type = "seconds", above = 0, max = 86400, default = 5,
     doc = "open this long, doubling each time" },
   { name = "max_recovery_timeout", type = "seconds", above = 0, max = 86400, default = 60, doc = "up to this" },
-  { name = "half_open_requests", type = "integer", min = 1, max = 100, default = 1, doc = "probes at a time" },
+  { name = "half_open_requests", type = "integer", min = 1, max = 63, default = 1, doc = "probes at a time" },
   { name = "lease", type = "seconds", above = 0, max = 86400,
     doc = "a probe that does not report is given up after this "
     .. "(default: timeout.attempt)" },
