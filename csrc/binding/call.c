@@ -51,19 +51,16 @@ static bool read_timeouts(lua_State *L, sf_timeouts *timeout)
   static const struct {
     const char *name;
     size_t offset;
-    int64_t otherwise;
   } phases[] = {
-    { "connect", offsetof(sf_timeouts, connect), SF_NEVER },
-    { "first_byte", offsetof(sf_timeouts, first_byte), 0 },
-    { "first_token", offsetof(sf_timeouts, first_token), SF_NEVER },
-    { "idle", offsetof(sf_timeouts, idle), SF_NEVER },
-    { "attempt", offsetof(sf_timeouts, attempt), SF_NEVER },
+    { "connect", offsetof(sf_timeouts, connect) },         { "first_byte", offsetof(sf_timeouts, first_byte) },
+    { "first_token", offsetof(sf_timeouts, first_token) }, { "idle", offsetof(sf_timeouts, idle) },
+    { "attempt", offsetof(sf_timeouts, attempt) },
   };
   lua_getfield(L, 4, "timeout");
   bool given = lua_istable(L, -1);
   for (size_t i = 0; given && i < sizeof phases / sizeof *phases; i++) {
     lua_getfield(L, -1, phases[i].name);
-    *(int64_t *)((char *)timeout + phases[i].offset) = sf_check_seconds(L, lua_gettop(L), phases[i].otherwise);
+    *(int64_t *)((char *)timeout + phases[i].offset) = sf_check_seconds(L, lua_gettop(L), -1);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -110,10 +107,10 @@ static bool push_spare(lua_State *L)
   lua_rawseti(L, -3, (int)count);
   lua_remove(L, -2);
   lua_getuservalue(L, -1);
-  lua_pushvalue(L, 2);
-  lua_rawseti(L, -2, ANCHOR_ENGINE);
-  lua_pop(L, 1);
-  return true;
+  lua_rawgeti(L, -1, ANCHOR_ENGINE);
+  bool same = lua_rawequal(L, -1, 2); /* an object older than its engine would be finalized after it */
+  lua_pop(L, same ? 2 : 3);
+  return same;
 }
 
 static sf_lua_call *push_call_object(lua_State *L)
@@ -316,6 +313,7 @@ static int call_encode(lua_State *L)
   const char *headers = luaL_optlstring(L, 5, "", &headers_length);
   const char *body = luaL_optlstring(L, 6, NULL, &body_length);
   lua_settop(L, 6);
+  if (call->variants[variant].state != SF_VARIANT_WANTED) return 0; /* its bytes may be on their way */
   anchor_body(L, 1, variant);
   sf_call_encode(call, variant, method, path, headers, headers_length, body, body != NULL ? body_length : 0);
   return 0;
@@ -358,6 +356,8 @@ static int call_answer(lua_State *L)
 /* call:cancel(kind, more): with `more` nobody moves up yet, since other calls are about to be cancelled too. */
 static int call_cancel(lua_State *L)
 {
+  sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
+  if (object->call == NULL) return 0; /* finalized, but still in some weak table */
   sf_call *call = check_call(L);
   sf_call_cancel(call, (sf_kind)check_kind(L, 2, "cancelled"));
   if (!lua_toboolean(L, 3) && !sf_engine_is_stale(call->engine)) sf_engine_turned(call->engine);
@@ -477,10 +477,13 @@ static int call_events(lua_State *L)
   return 1;
 }
 
-static void free_call(sf_call *call)
+/* Returns the engine that has to hear of it, NULL when the call had settled (its engine may be gone). */
+static sf_engine *free_call(sf_call *call)
 {
-  if (call->state != SF_CALL_SETTLED && sf_engine_is_stale(call->engine)) sf_engine_renew(call->engine);
+  sf_engine *engine = call->state != SF_CALL_SETTLED ? call->engine : NULL;
+  if (engine != NULL && sf_engine_is_stale(engine)) sf_engine_renew(engine);
   sf_call_free(call);
+  return engine;
 }
 
 /* The owner knows all it wants to know: the object may serve another call. */
@@ -491,7 +494,8 @@ static int call_free(lua_State *L)
   if (call == NULL) return 0;
   uint32_t variants = call->plan->variant_count;
   object->call = NULL;
-  free_call(call);
+  sf_engine *engine = free_call(call);
+  if (engine != NULL) sf_engine_turned(engine);
   spare_call_object(L, variants);
   return 0;
 }
@@ -502,7 +506,8 @@ static int call_gc(lua_State *L)
   sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
   sf_call *call = object->call;
   object->call = NULL;
-  if (call != NULL) free_call(call);
+  sf_engine *engine = call != NULL ? free_call(call) : NULL;
+  if (engine != NULL) sf_engine_postpone(engine);
   return 0;
 }
 

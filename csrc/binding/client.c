@@ -150,6 +150,7 @@ static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
   read_jitter(L, &config->backoff);
   read_statuses(L, &config->on_status);
   read_rate(L, &config->rate);
+  config->routing.explore = 0.02; /* share of picks that ask a line in spite of its latency */
   read_table(L, "routing", routing_options, COUNT(routing_options), &config->routing);
   read_table(L, "concurrency", concurrency_options, COUNT(concurrency_options), &config->concurrency);
   if (push_table(L, "concurrency")) {

@@ -63,6 +63,13 @@ static sf_fault read_fault(lua_State *L)
   return found;
 }
 
+/* The string on top of the stack. A number will not do: made a string, it would be anchored nowhere. */
+static const char *check_string(lua_State *L, const char *name, size_t *length)
+{
+  if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "script.%s: a string expected, got %s", name, luaL_typename(L, -1));
+  return lua_tolstring(L, -1, length);
+}
+
 /* The chunks of script.events, or script.body as one chunk at the time of the headers; strings stay anchored in the script. */
 static const sf_script_event *read_events(lua_State *L, sf_script *script)
 {
@@ -77,14 +84,14 @@ static const sf_script_event *read_events(lua_State *L, sf_script *script)
     events[i].at_ns = sf_time_max(field_seconds(L, lua_gettop(L), "at", 0), script->after_ns);
     if (i > 0) events[i].at_ns = sf_time_max(events[i].at_ns, events[i - 1].at_ns);
     lua_getfield(L, -1, "data");
-    events[i].data = luaL_checklstring(L, -1, &events[i].length);
+    events[i].data = check_string(L, "events[].data", &events[i].length);
     lua_pop(L, 2);
   }
   if (list) return events;
   lua_getfield(L, 3, "body");
-  events[0].data = lua_tolstring(L, -1, &events[0].length);
   events[0].at_ns = script->after_ns;
-  if (events[0].data == NULL) script->event_count = 0;
+  if (lua_isnil(L, -1)) script->event_count = 0;
+  else events[0].data = check_string(L, "body", &events[0].length);
   lua_pop(L, 1);
   return events;
 }

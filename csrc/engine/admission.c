@@ -24,9 +24,18 @@ static bool endpoint_failed(const sf_call *call, uint32_t endpoint)
   return false;
 }
 
+static bool has_living_key(const sf_call *call, uint32_t endpoint)
+{
+  size_t keys = call->client->endpoints[endpoint].key_count;
+  for (uint32_t key = 0; key < keys; key++)
+    if (!sf_retry_key_is_dead(call, endpoint, key)) return true;
+  return keys == 0 && !sf_retry_key_is_dead(call, endpoint, 0);
+}
+
 static bool is_open_to(const sf_call *call, uint32_t target)
 {
-  return !sf_target_set_has(&call->excluded, target) && !sf_target_set_has(&call->tried, target);
+  return !sf_target_set_has(&call->excluded, target) && !sf_target_set_has(&call->tried, target) &&
+         has_living_key(call, call->plan->targets[target].endpoint);
 }
 
 /*
@@ -200,8 +209,7 @@ static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal 
   int64_t lane_free, wait = SF_NEVER;
   *refusal = (sf_refusal){ .wait_ns = SF_NEVER };
   int key = choose_key(call, target_index, now, &grant.lane, &lane_free);
-  *out_of_memory = key <
-                   0; /* a target without a key left is excluded before it comes here: only a lane can be missing */
+  *out_of_memory = key < 0; /* a stage holds only targets with a key left: a lane could not be made */
   if (key < 0 || lane_free > now) {
     *refusal = (sf_refusal){ .wait_ns = lane_free - now, .away = true };
     return false;
@@ -250,14 +258,23 @@ void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t no
   sf_client_touch(call->client);
 }
 
+/* A provider's slip must not shut the bucket for days: one call is charged so many bursts at most. */
+static double believable(double used, const sf_gcra_config *tokens)
+{
+  double most = 60 * tokens->burst;
+  return used < most ? used : most;
+}
+
 void sf_admission_settle_tokens(sf_attempt *attempt, double used)
 {
   sf_call *call = attempt->call;
   sf_client *client = call->client;
   const sf_rate_config *whole = &client->config.rate;
   const sf_rate_config *own = &sf_attempt_endpoint(attempt)->rate_config;
-  if (whole->has_tokens) sf_gcra_settle(&client->tokens, &whole->tokens, token_cost(call, whole), used);
-  if (own->has_tokens) sf_gcra_settle(&attempt->lane->tokens, &own->tokens, token_cost(call, own), used);
+  if (whole->has_tokens)
+    sf_gcra_settle(&client->tokens, &whole->tokens, token_cost(call, whole), believable(used, &whole->tokens));
+  if (own->has_tokens)
+    sf_gcra_settle(&attempt->lane->tokens, &own->tokens, token_cost(call, own), believable(used, &own->tokens));
   if (whole->has_tokens || own->has_tokens) sf_client_touch(client);
 }
 

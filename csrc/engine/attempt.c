@@ -24,9 +24,18 @@ static void say(sf_attempt *attempt, const char *message)
   attempt->message[length] = '\0';
 }
 
-static const sf_timeouts *timeouts_of(sf_attempt *attempt)
+/* The line's timeouts, where the call has none of its own. */
+static sf_timeouts timeouts_of(const sf_attempt *attempt)
 {
-  return attempt->call->has_timeout ? &attempt->call->timeout : &sf_attempt_endpoint(attempt)->timeout;
+  sf_timeouts timeout = sf_attempt_endpoint(attempt)->timeout;
+  if (!attempt->call->has_timeout) return timeout;
+  const sf_timeouts *own = &attempt->call->timeout;
+  if (own->connect >= 0) timeout.connect = own->connect;
+  if (own->first_byte >= 0) timeout.first_byte = own->first_byte;
+  if (own->first_token >= 0) timeout.first_token = own->first_token;
+  if (own->idle >= 0) timeout.idle = own->idle;
+  if (own->attempt >= 0) timeout.attempt = own->attempt;
+  return timeout;
 }
 
 /* ---- phases ---- */
@@ -34,17 +43,17 @@ static const sf_timeouts *timeouts_of(sf_attempt *attempt)
 /* The timer that counts now, and when it ends. */
 static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
 {
-  const sf_timeouts *timeout = timeouts_of(attempt);
-  int64_t due, whole = sf_time_add(attempt->started_ns, timeout->attempt);
+  const sf_timeouts timeout = timeouts_of(attempt);
+  int64_t due, whole = sf_time_add(attempt->started_ns, timeout.attempt);
   if (!attempt->connected) {
     *phase = SF_PHASE_CONNECT;
-    due = sf_time_add(attempt->connecting_ns, timeout->connect);
+    due = sf_time_add(attempt->connecting_ns, timeout.connect);
   } else if (!attempt->first_byte) {
     *phase = SF_PHASE_FIRST_BYTE;
-    due = timeout->first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout->first_byte) : whole;
+    due = timeout.first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout.first_byte) : whole;
   } else {
     *phase = SF_PHASE_IDLE;
-    due = sf_time_add(attempt->last_byte_ns, timeout->idle);
+    due = sf_time_add(attempt->last_byte_ns, timeout.idle);
   }
   if (due < whole) return due;
   *phase = SF_PHASE_ATTEMPT;
@@ -54,6 +63,7 @@ static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
 static void attempt_ended(sf_attempt *attempt, int64_t now)
 {
   sf_engine *engine = attempt->call->engine;
+  sf_timers_clear(&engine->timers, &attempt->timer); /* both may be due in one run: it ends once */
   attempt->ended = true;
   attempt->ended_ns = now;
   attempt->next_ended = NULL;

@@ -307,10 +307,7 @@ void sf_call_cancel(sf_call *call, sf_kind kind)
 
 void sf_call_free(sf_call *call)
 {
-  if (call->state != SF_CALL_SETTLED && call->state != SF_CALL_NEW) {
-    sf_call_cancel(call, SF_KIND_CANCELLED);
-    sf_engine_turned(call->engine);
-  }
+  sf_call_cancel(call, SF_KIND_CANCELLED);
   if (call->state == SF_CALL_NEW) {
     free_variants(call);
     sf_timers_unreserve(&call->engine->timers, 2);

@@ -164,7 +164,7 @@ typedef struct sf_call_options {
   size_t headers_length;
   double estimate;            /* tokens */
   uint32_t max_attempts;      /* 0 = the client's */
-  const sf_timeouts *timeout; /* NULL: the lines' own */
+  const sf_timeouts *timeout; /* NULL: the lines' own; a field < 0: the line's own */
   bool events;
 } sf_call_options;
 
@@ -199,7 +199,7 @@ sf_question sf_call_next(sf_call *call);
 void sf_call_answer(sf_call *call, uint32_t attempt, const sf_answer *answer);
 void sf_call_cancel(sf_call *call, sf_kind kind); /* the owner turns the engine, after all that it cancels */
 
-/* Cancels what still runs, and frees. */
+/* Cancels what still runs, and frees. The caller ends with sf_engine_turned, or sf_engine_postpone. */
 void sf_call_free(sf_call *call);
 
 /* Gives back what the engine keeps of ended calls and attempts for the next ones. */

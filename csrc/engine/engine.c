@@ -182,6 +182,7 @@ int64_t sf_engine_now(const sf_engine *engine)
 int64_t sf_engine_next_due(const sf_engine *engine)
 {
   if (engine->transport == NULL) return SF_NEVER;
+  if (engine->ended != NULL || engine->dirty != NULL) return 0; /* postponed */
   return sf_time_min(sf_timers_next(&engine->timers), engine->transport->ops->next_due(engine->transport));
 }
 
@@ -217,6 +218,11 @@ static void keep_fd_honest(sf_engine *engine)
   int64_t due = sf_engine_next_due(engine);
   if (engine->news_count > 0 || due <= sf_clock_now()) engine->reactor->ops->ring(engine->reactor);
   else engine->reactor->ops->arm(engine->reactor, due);
+}
+
+void sf_engine_postpone(sf_engine *engine)
+{
+  if (!engine->closed) keep_fd_honest(engine);
 }
 
 void sf_engine_turned(sf_engine *engine)

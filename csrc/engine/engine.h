@@ -100,6 +100,9 @@ bool sf_engine_advance(sf_engine *engine, int64_t span_ns);
 /* Judges ended attempts and moves dirty queues, then keeps the fd honest. Ends every entry point. */
 void sf_engine_turned(sf_engine *engine);
 
+/* Leaves what follows to the next turn (nothing may be started from a finalizer) and keeps the fd honest. */
+void sf_engine_postpone(sf_engine *engine);
+
 /* News. */
 void sf_waiter_init(sf_engine *engine, sf_waiter *waiter);
 void sf_waiter_wake(sf_engine *engine, sf_waiter *waiter);

@@ -33,6 +33,7 @@ static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_
   sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
                     &attempt->permit, effect, first_token);
   sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  if (attempt->permit.probe) sf_client_touch(call->client); /* whoever waits for a probe may be next */
   if (before == after) return;
   if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
   sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,
