@@ -153,15 +153,20 @@ local function refuse(job, attempt, reply, verdict)
   job.call:answer(attempt, verdict.class, verdict.kind, verdict.code, verdict.wait, nil, message)
 end
 
-local function judge(job, attempt, endpoint_index, variant, reply, framing)
-  if framing == "truncated" then
-    return refuse(job, attempt, reply, {
-      class = "transient", kind = "truncated", message = ("the answer ended early, after %d bytes"):format(#reply.body),
-    })
-  end
+local function result_or_verdict(job, endpoint_index, variant, reply)
   local fields, verdict = job.work.judge(job, reply, variant)
-  if fields then
-    local result = result_of(job, fields, reply, job.client.config.endpoints[endpoint_index], variant)
+  return fields and result_of(job, fields, reply, job.client.config.endpoints[endpoint_index], variant), verdict
+end
+
+-- A body that ended early comes here only with an error's status, and that decides.
+local function judge(job, attempt, endpoint_index, variant, reply)
+  local read, result, verdict = pcall(result_or_verdict, job, endpoint_index, variant, reply)
+  if not read then -- whatever failed, the call must be told
+    result, verdict = nil, {
+      class = "transient", kind = "malformed", message = "the answer could not be read: " .. tostring(result),
+    }
+  end
+  if result then
     local accepted = true
     if job.options.validate then
       accepted, verdict = validated(job, result)
@@ -220,10 +225,10 @@ local function variant_on(plan, endpoint, route)
   end
 end
 
-function questions.response(job, attempt, endpoint, route, status, headers, body, framing)
+function questions.response(job, attempt, endpoint, route, status, headers, body)
   local variants = job.plan.variants
   local variant = #variants == 1 and variants[1] or variant_on(job.plan, endpoint, route)
-  judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body }, framing)
+  judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body })
 end
 
 -- Until the call has settled: ok, kind, the attempt that decided; of a success latency, time to first token, receipt.
@@ -234,7 +239,7 @@ local function settle(job, scheduler)
     if watched then
       tell(job) -- may cancel the call: what it wants is asked afterwards
     end
-    local question, a, b, c, d, e, f, g = call:next()
+    local question, a, b, c, d, e, f = call:next()
     if question == "wait" then
       id = id or call:id()
       scheduler:wait(id)
@@ -244,7 +249,7 @@ local function settle(job, scheduler)
       end
       return a, b, c, d, e, f
     else
-      questions[question](job, a, b, c, d, e, f, g)
+      questions[question](job, a, b, c, d, e, f)
     end
   end
 end

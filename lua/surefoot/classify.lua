@@ -114,7 +114,7 @@ end
 
 local function status_inside(err)
   local code = tonumber(err.code) or tonumber(err.status)
-  return code and code >= 400 and code <= 599 and code or nil
+  return code and code >= 400 and code <= 599 and code % 1 == 0 and code or nil
 end
 
 -- Keys begin as keys do, are masked already, or have one long part of letters and digits; model names have short parts.
@@ -324,7 +324,7 @@ function M.classify(status, headers, body, raw)
   local verdict = judge(status, err, raw, wait ~= nil)
   local code = err and (as_text(err.code) or as_text(err.type) or as_text(err.status)) or nil
   if not code and err and type(err.code) == "number" then
-    code = ("%d"):format(err.code)
+    code = ("%.14g"):format(err.code)
   end
   return core.hinted(verdict[1], should_retry), verdict[2], code, message_of(err, raw), wait
 end

@@ -3,9 +3,9 @@
 -- An operation says how a request becomes bytes and what bytes mean:
 --   encode(request, model, changes, codec) -> body | nil, problem        (body nil without a problem: none is sent)
 --   decode(reply, codec, request)          -> fields | nil, verdict
--- reply = { status =, headers = block, body = string }. verdict = { class =, kind =, code =, message =, wait =, body
--- = }. A 2xx answer is good only if it is a whole JSON document of the right form: HTML with 200, an `error` object
--- with 200 and a text that ends early are failures, whatever the status says.
+-- reply = { status =, headers = block, body = string }; verdict = { class =, kind =, code =, message =, wait =,
+-- body = }. A 2xx answer is good only if it is a whole JSON document of the right form: HTML with 200, an `error`
+-- object with 200 and a text that ends early are failures, whatever the status says.
 
 local classify = require "surefoot.classify"
 local json = require "surefoot.json"
@@ -38,8 +38,10 @@ local to_integer = math.tointeger or function(value)
   return value
 end
 
+local MOST_TOKENS = 1e12 -- more is no count
+
 local function count(value)
-  return type(value) == "number" and value >= 0 and (to_integer(value) or value) or nil
+  return type(value) == "number" and value >= 0 and value <= MOST_TOKENS and (to_integer(value) or value) or nil
 end
 
 local function body_of(request, model, changes, codec)
@@ -72,7 +74,7 @@ end
 -- The error inside a 2xx document, in the forms providers are known to use, or nil.
 local function error_in(document)
   local err = some(document.error)
-  if err then
+  if err and err ~= "" then
     return true
   end
   return document.object == "error" or document.type == "error"
@@ -105,6 +107,9 @@ end
 ---@return table verdict
 function M.judge(reply, document)
   local class, kind, code, message, wait = classify.classify(reply.status, reply.headers, document, reply.body)
+  if class == "accept" then -- its `error` says nothing
+    class, kind, message = "transient", "malformed", "the answer claims an error: " .. beginning(reply.body)
+  end
   return { class = class, kind = kind, code = code, message = message, wait = wait, body = document or reply.body }
 end
 
@@ -122,8 +127,8 @@ function M.usage(usage)
   end
   local read = some_table(usage.prompt_tokens_details) or NOTHING
   local written = some_table(usage.completion_tokens_details) or NOTHING
-  input = input or total and total - (output or 0) or 0
-  output = output or total and total - input or 0
+  input = input or total and math.max(0, total - (output or 0)) or 0
+  output = output or total and math.max(0, total - input) or 0
   return {
     input_tokens = input, output_tokens = output, total_tokens = total or input + output,
     cached_input_tokens = count(read.cached_tokens) or count(usage.prompt_cache_hit_tokens),
@@ -200,12 +205,12 @@ function embeddings.decode(reply, codec, request)
   local wanted = type(input) == "table" and type(input[1]) ~= "number" and #input or 1
   local vectors, found = {}, 0
   for i, item in ipairs(data) do
-    local vector = type(item) == "table" and some(item.embedding)
-    if not vector then
+    local vector = type(item) == "table" and item.embedding
+    if type(vector) ~= "table" and type(vector) ~= "string" then
       return malformed(("the answer has no data[%d].embedding"):format(i))
     end
     local place = type(item.index) == "number" and item.index + 1 or i
-    if place >= 1 and place <= wanted and not vectors[place] then
+    if place >= 1 and place <= wanted and place % 1 == 0 and not vectors[place] then
       vectors[place], found = vector, found + 1
     end
   end
