@@ -1,5 +1,5 @@
---- A half-open probe that ended with an answer that says nothing of the line (404) was given back without a word: whoever
---- waited for it slept until another line's probe was due.
+--- A half-open probe that ended with an answer that says nothing of the line (404) was given back without a word:
+--- whoever waited for it slept until another line's probe was due.
 
 local surefoot = require "surefoot"
 

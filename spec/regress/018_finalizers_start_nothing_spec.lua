@@ -7,8 +7,8 @@ describe("a call that is collected", function()
   it("leaves what follows to the next turn", function()
     local engine = core.simulation(1)
     local client = core.client {
-      max_attempts = 1, strategy = "exponential", base_delay = 1, throttled_base_delay = 1, max_delay = 1, jitter = "none",
-      budget = false, concurrency = { limit = 1, queue = 10 }, routing = { strategy = "priority" },
+      max_attempts = 1, strategy = "exponential", base_delay = 1, throttled_base_delay = 1, max_delay = 1,
+      jitter = "none", budget = false, concurrency = { limit = 1, queue = 10 }, routing = { strategy = "priority" },
       limits = { response_bytes = 1000, header_bytes = 1000 },
       endpoints = { { name = "a", url = "http://127.0.0.1:1", keys = {}, headers = "", breaker = false } },
     }
@@ -16,11 +16,11 @@ describe("a call that is collected", function()
     local function submit()
       return client:submit(engine, plan, { deadline = 100, variant = 1, method = "GET", path = "/" })
     end
-    local first = submit()
+    local calls = { first = submit() }
     local second = submit()
-    assert.equal(1, first:info().attempts)
+    assert.equal(1, calls.first:info().attempts)
     assert.equal(0, second:info().attempts)
-    first = nil
+    calls.first = nil
     collectgarbage()
     collectgarbage()
     assert.equal(0, second:info().attempts)
