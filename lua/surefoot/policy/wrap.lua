@@ -174,8 +174,7 @@ local function call(guard, f, count, arguments)
     if err == nil or err == false then
       report(admission)
       settle(guard, cost)
-      table.remove(results, 1)
-      return result_count - 1, results
+      return result_count - 1, { unpack(results, 2, result_count) }
     end
     local kind = type(err) == "table" and type(err.kind) == "string" and err.kind or "server"
     report(admission, kind)
