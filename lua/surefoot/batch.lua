@@ -72,6 +72,10 @@ function M.read(requests, options, resolved)
   }
 end
 
+local function never_begun()
+  return { error = errors.new { kind = "cancelled", sent = false, attempts = {} } }
+end
+
 local function outcome_of(client, state, index)
   local ok, job, problem = pcall(client.chat_job, client, state.requests[index], state.options)
   if not ok then
@@ -153,7 +157,7 @@ function M.run(client, state)
   rethrow(loop.together(scheduler, workers(client, state)), state)
   for index = 1, total do
     if not outcomes[index] then
-      outcomes[index] = { error = errors.new { kind = "cancelled", sent = false, attempts = {} } }
+      outcomes[index] = never_begun()
       count(summary, outcomes[index])
     end
   end
@@ -225,6 +229,10 @@ function M.each(client, state)
       await()
     end
     rethrow(list or {}, state)
+    if first > last and state.next <= #state.requests then -- somebody cancelled: the rest is told, too
+      state.next = state.next + 1
+      state.finished(state.next - 1, never_begun())
+    end
     local entry = finished[first]
     if not entry or not guard then
       return nil
