@@ -205,7 +205,7 @@ describe("config", function()
       'headers["Content-Length"]: is set by surefoot itself' },
     { { base_url = url, headers = { a = {} } }, "headers.a: expected a string, got a table" },
     { { base_url = url, headers = { "a" } }, "headers[1]: is no header name" },
-    { { base_url = "api.example.com/v1" }, "base_url: no scheme: begin with https://" },
+    { { base_url = "api.example.com/v1" }, 'base_url: no scheme: got "api.example.com/...", begin with https://' },
     { { base_url = "ftp://example.com" }, "base_url: the scheme is neither https nor http" },
     { { base_url = "http://example.com/v1" }, "base_url: plain http to example.com would show the key" },
     { { endpoints = { { url = url }, { url = "https://u:p@example.com" } } },

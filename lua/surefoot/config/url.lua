@@ -14,12 +14,29 @@ local function is_loopback(host)
     or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
 end
 
--- What is wrong is said without showing the URL: it may hold a key or a password.
+-- A host, with its port, that can only be one: a key looks otherwise.
+local function plain_host(authority)
+  local host = authority:match "^([%w.-]+):%d%d?%d?%d?%d?$" or authority:match "^[%w.-]+$"
+  if not host or #host > 60 or host:find(("[%w-]"):rep(25)) then
+    return nil
+  end
+  local named = host == "localhost" or host:find "^[%l%d.-]+%.%l%l+$" or host:find "^%d+%.%d+%.%d+%.%d+$"
+  return named and authority or nil
+end
+
+-- "got ..." about a URL that may hold a key or a password: nothing but a plain host is shown, and no path.
+local function given(text)
+  local host = not text:find "[@?#]" and plain_host(text:match "^[^/]*")
+  return host and ("got %q, "):format(host .. (#text > #host and "/..." or "")) or ""
+end
+
 local function problem_of(text)
-  if not text:find "^%a[%w+.-]*://" then
-    return "no scheme: begin with https://"
+  local scheme = text:match "^(%a[%w+.-]*)://"
+  if not scheme then
+    return "no scheme: " .. given(text) .. "begin with https://"
   elseif not text:find "^[hH][tT][tT][pP][sS]?://" then
-    return "the scheme is neither https nor http"
+    local shown = scheme:find "^%l+$" and #scheme < 9 and (": got %q"):format(scheme) or ""
+    return "the scheme is neither https nor http" .. shown
   elseif text:find "[%z\1-\32\127-\255]" then
     return "contains a space, a control character or a byte beyond ASCII"
   elseif text:find("#", 1, true) then
@@ -51,7 +68,7 @@ function M.parse(text)
   scheme, host = scheme:lower(), host:lower()
   port = port ~= "" and tonumber(port) or scheme == "https" and 443 or 80
   if port < 1 or port > 65535 then
-    return nil, "the port is out of range"
+    return nil, ("the port is out of range: got %.14g, allowed are 1 to 65535"):format(port)
   end
   return {
     scheme = scheme, host = host, port = port, loopback = is_loopback(host),
