@@ -1,8 +1,7 @@
---- From the table a user writes to the one that the client works with: checked, filled with defaults, endpoints
--- complete.
+--- From the table a user writes to the one the client works with: checked, filled with defaults, endpoints complete.
 --
--- Keys, types, ranges, defaults and words are data in surefoot.config.schema. Whatever is wrong throws, and says
--- where it is, what was given and what is allowed; keys and header values are never shown.
+-- Keys, types, ranges, defaults and words are data in surefoot.config.schema. Whatever is wrong throws, and says where
+-- it is, what was given and what is allowed; keys and header values are never shown.
 
 local check = require "surefoot.config.check"
 local presets = require "surefoot.presets"
@@ -54,8 +53,8 @@ local function read_url(value, path, allow_plaintext)
   if not parsed then
     check.fail(path, "%s", problem)
   elseif parsed.scheme == "http" and not parsed.loopback and not allow_plaintext then
-    check.fail(path, "plain http to %s would show the key to everybody on the way; use https, or set allow_plaintext = "
-      .. "true", parsed.host)
+    check.fail(path, "plain http to %s would show the key to everybody on the way; use https, "
+      .. "or set allow_plaintext = true", parsed.host)
   end
   return parsed
 end
@@ -160,6 +159,8 @@ local function resolve_endpoint(given, top, context, path)
     endpoint[key] = switch(endpoint_field[key], over(given, top, key), top_field[key].default)
   end
   check_bounds(endpoint.concurrency, path .. ".concurrency")
+  check.bound_headers(endpoint.headers, schema.max_line_headers, path == "" and "headers" or path .. ".headers",
+    " with the client's")
   if endpoint.breaker and not endpoint.breaker.lease then
     endpoint.breaker.lease = math.min(endpoint.timeout.attempt, LONGEST_LEASE)
   end
@@ -171,10 +172,15 @@ local function resolve_fallbacks(fallbacks, endpoints, path)
   for i, endpoint in ipairs(endpoints) do
     index[endpoint.name] = i
   end
-  local resolved = {}
+  local resolved, targets = {}, #endpoints
   for i, fallback in ipairs(fallbacks or {}) do
     known(index, fallback.endpoint, path .. "[" .. i .. "].endpoint", "endpoint")
+    targets = targets + (fallback.endpoint and 1 or #endpoints)
     resolved[i] = { model = fallback.model, endpoint = index[fallback.endpoint], request = fallback.request }
+  end
+  if targets > schema.max_targets then
+    check.fail(path, "endpoints x (1 + fallbacks) may be %d, got %d: a fallback that names its endpoint counts once",
+      schema.max_targets, targets)
   end
   return resolved
 end
@@ -200,7 +206,7 @@ local function resolve(given, environment)
   local filled = check.fill_fields(schema.top, top)
   local config = {
     model = top.model, timeout = filled.timeout, retry = filled.retry,
-      rate = fill_rate(switch(top_field.rate, top.rate)),
+    rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = filled.prices, endpoints = {},
   }

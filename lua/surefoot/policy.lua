@@ -74,8 +74,7 @@ local specs = {
 }
 for _, field in ipairs(fields_of(retry, "budget")) do
   local least = field.name == "capacity" and 0 or field.min
-  local kind = field.name == "floor_per_second" and "number" or "integer"
-  table.insert(specs.retry_budget, 1, changed(field, { min = least, type = kind }))
+  table.insert(specs.retry_budget, 1, changed(field, { min = least }))
 end
 for i, field in ipairs(specs.circuit_breaker) do
   if field.name == "lease" then

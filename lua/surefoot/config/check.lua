@@ -1,8 +1,7 @@
 --- Reads values against the specs of the schema: says where a value stands, what it is and what would be right.
 --
--- check(spec, value, path) gives the value back, tables as copies without defaults; fill(spec, value) adds the
--- defaults. What is wrong is thrown as a string without a position; whoever is called by the user rethrows it at the
--- user's line.
+-- check(spec, value, path) gives the value back, tables as copies without defaults; fill(spec, value) adds defaults.
+-- What is wrong is thrown as a string without a position; whoever is called by the user rethrows it at the user's line.
 
 local words = require "surefoot.config.text"
 
@@ -105,8 +104,8 @@ function types.enum(spec, value, path)
     end
   end
   local near = type(value) == "string" and words.nearest(value, spec.values)
-  fail(path, "expected %s, got %s%s", words.describe(spec), show(value), near and format("; did you mean %q?", near)
-    or "")
+  fail(path, "expected %s, got %s%s", words.describe(spec), show(value),
+    near and format("; did you mean %q?", near) or "")
 end
 
 function types.either(spec, value, path)
@@ -202,6 +201,8 @@ end
 function types.list(spec, value, path)
   if type(value) ~= "table" then
     expected(spec, value, path)
+  elseif spec.max and #value > spec.max then
+    fail(path, "at most %d, got %d", spec.max, #value)
   end
   return M.list(value, path, function(item, item_path)
     return check(spec.of, item, item_path)
@@ -225,6 +226,21 @@ end
 local own_headers = { ["content-length"] = true, ["transfer-encoding"] = true, host = true, connection = true,
   expect = true }
 
+--- Fails when `headers` are more than `most`.
+---@param headers table<string, string>
+---@param most integer
+---@param path string
+---@param whose string? more about them
+function M.bound_headers(headers, most, path, whose)
+  local count = 0
+  for _ in pairs(headers) do
+    count = count + 1
+  end
+  if count > most then
+    fail(path, "at most %d headers%s, got %d", most, whose or "", count)
+  end
+end
+
 -- Values may be secrets: no message shows one.
 function types.header_map(spec, value, path)
   if type(value) ~= "table" then
@@ -246,13 +262,14 @@ function types.header_map(spec, value, path)
     end
     copy[name:lower()] = text
   end
+  M.bound_headers(copy, spec.max, path)
   return copy
 end
 
 local function key_string(value, path)
   if type(value) ~= "string" or value == "" then
-    fail(path, "expected a key (a string that is not empty), got %s", value == "" and "an empty string" or "a "
-      .. type(value))
+    fail(path, "expected a key (a string that is not empty), got %s",
+      value == "" and "an empty string" or "a " .. type(value))
   elseif value:find "[%z\1-\31\127]" then
     fail(path, "contains a line break or a control character: was it read from a file with its end of line?")
   elseif value:find "^ " or value:find " $" then

@@ -4,16 +4,21 @@
 --   seconds, number     min, max; above: an exclusive lower bound; none = true: math.huge means "no limit"
 --   integer, bytes      min, max
 --   string              not empty
---   header_map          header names to values
+--   header_map          header names to values, at most max
 --   enum                values
 --   table               fields (a list of specs with `name`); on = true: `true` takes the defaults; off = true: `false`
 --                       switches it off; short = "name": a plain value stands for that one field
---   list, map           of (spec of the elements)
+--   list, map           of (spec of the elements); list: at most max
 --   either              one of several specs
 -- endpoint = true: may be given per endpoint as well; endpoint = "own": given there it is the endpoint's own limit, and
 -- top = true fields stay with the client. later = true: in the table, but not available in this version.
 
 local M = {}
+
+M.max_targets = 256 -- routes x endpoints of one call, as in the core
+-- The core has room for 96 lines in one request: 40 of the endpoint, 24 of client:request, 24 of the call's options,
+-- and up to 6 of ours (key, user agent, accept, content type, request id, idempotency key).
+M.max_line_headers, M.max_call_headers = 40, 24
 
 local function seconds(name, default, doc, more)
   local spec = { name = name, type = "seconds", default = default, doc = doc, above = 0, none = true }
@@ -34,9 +39,11 @@ local timeout = {
 }
 
 local budget = {
-  { name = "capacity", type = "number", min = 1, max = 32767, default = 500, doc = "tokens it holds" },
-  { name = "transient_cost", type = "number", min = 0, max = 32767, default = 14, doc = "what a retry costs" },
-  { name = "throttled_cost", type = "number", min = 0, max = 32767, default = 5, doc = "what a retry after 429 costs" },
+  { name = "capacity", type = "integer", min = 1, max = 32767, default = 500, doc = "tokens it holds" },
+  { name = "transient_cost", type = "integer", min = 0, max = 32767, default = 14,
+    doc = "what a retry costs; 0: nothing, it is always allowed" },
+  { name = "throttled_cost", type = "integer", min = 0, max = 32767, default = 5,
+    doc = "what a retry after 429 costs; 0: as above" },
   { name = "floor_per_second", type = "number", min = 0, max = 1000000, default = 1,
     doc = "retries that are always allowed, per second" },
 }
@@ -45,8 +52,7 @@ local retry = {
   { name = "max_attempts", type = "integer", min = 1, max = 100, default = 5,
     doc = "attempts of one call, all routes counted" },
   { name = "strategy", type = "enum", values = { "exponential", "linear", "fibonacci", "decorrelated" },
-    default = "exponential",
-    doc = "how the delay grows from round to round" },
+    default = "exponential", doc = "how the delay grows from round to round" },
   { name = "base_delay", type = "seconds", min = 0, max = 3600, default = 0.5, doc = "first delay" },
   { name = "throttled_base_delay", type = "seconds", min = 0, max = 3600, default = 1,
     doc = "first delay after 429 and 529" },
@@ -98,8 +104,7 @@ local breaker = {
   { name = "max_recovery_timeout", type = "seconds", above = 0, max = 86400, default = 60, doc = "up to this" },
   { name = "half_open_requests", type = "integer", min = 1, max = 63, default = 1, doc = "probes at a time" },
   { name = "lease", type = "seconds", above = 0, max = 86400,
-    doc = "a probe that does not report is given up after this "
-    .. "(default: timeout.attempt)" },
+    doc = "a probe that does not report is given up after this (default: timeout.attempt)" },
   { name = "jitter", type = "number", min = 0, max = 1, default = 0.1, doc = "random part of the recovery time" },
 }
 
@@ -140,9 +145,11 @@ M.top = {
     doc = "a string, a list of strings (rotated), or a function that returns the key of now; "
       .. "with a preset its variable is read" },
   { name = "model", type = "string", doc = "the model, where a request names none" },
-  { name = "endpoints", type = "list", of = { type = "endpoint" }, doc = "several lines to the same service" },
+  { name = "endpoints", type = "list", of = { type = "endpoint" }, max = M.max_targets,
+    doc = "several lines to the same service" },
   { name = "fallbacks", type = "list", of = { type = "fallback" },
-    doc = "what to ask when the model cannot be had: model names, or { model =, endpoint =, request = {...} }" },
+    doc = "what to ask when the model cannot be had: model names, or { model =, endpoint =, request = {...} }; "
+      .. "endpoints x (1 + fallbacks) is at most 256, where a fallback that names its endpoint counts once" },
   { name = "timeout", type = "table", endpoint = true, fields = timeout, default = {},
     doc = "seconds; math.huge means none" },
   { name = "retry", type = "table", fields = retry, default = {}, doc = "when and how often to ask again" },
@@ -155,8 +162,7 @@ M.top = {
   { name = "routing", type = "table", short = "strategy", default = {},
     doc = "which endpoint gets the next attempt", fields = {
     { name = "strategy", type = "enum", values = { "latency", "weighted", "round_robin", "priority" },
-      default = "latency",
-      doc = "among the endpoints of the best priority" },
+      default = "latency", doc = "among the endpoints of the best priority" },
     { name = "decay", type = "seconds", above = 0, max = 86400, default = 10,
       doc = "how fast old latencies are forgotten" },
     { name = "slow_start", type = "seconds", min = 0, max = 86400, default = 60,
@@ -173,7 +179,8 @@ M.top = {
       doc = "what a slow reader may leave" },
     { name = "json_depth", type = "integer", min = 1, max = 10000, default = 128, doc = "nesting of a document" },
   } },
-  { name = "headers", type = "header_map", endpoint = true, doc = "sent with every request" },
+  { name = "headers", type = "header_map", max = M.max_line_headers, endpoint = true,
+    doc = "sent with every request; an endpoint's are added to the client's" },
   { name = "proxy", type = "string", endpoint = true, empty = true,
     doc = "proxy URL; \"\" means none (default: the environment's)" },
   { name = "tls", type = "table", endpoint = true, fields = tls, default = {}, doc = "certificates" },
@@ -240,7 +247,7 @@ M.request = {
   { name = "body", type = "either", doc = "the body as it is, or the file that holds it",
     { type = "string", empty = true, raw = true },
     { type = "table", fields = { { name = "file", type = "string", required = true, doc = "path of the file" } } } },
-  { name = "headers", type = "header_map", doc = "sent with this request" },
+  { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this request" },
   { name = "endpoint", type = "string", doc = "only there" },
 }
 
@@ -266,7 +273,7 @@ M.options = {
     doc = "kept over the attempts (default: a new one per call)" },
   { name = "validate", type = "function", doc = "validate(result) -> true | false, reason; false asks again" },
   { name = "fallbacks", type = "list", of = { type = "fallback" }, doc = "instead of the client's" },
-  { name = "headers", type = "header_map", doc = "sent with this call" },
+  { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this call" },
   { name = "on_event", type = "function", doc = "on_event(name, table); must not wait" },
   { name = "tags", type = "table", doc = "yours; given back in the result" },
   { name = "cancel", type = "canceller", doc = "a surefoot.canceller()" },

@@ -44,7 +44,7 @@ local words = {
   boolean = function() return "true or false" end,
   string = function(spec) return spec.empty and "a string" or "a string that is not empty" end,
   enum = function(spec) return "one of " .. quoted(spec.values) end,
-  header_map = function() return "a table of header names and values" end,
+  header_map = function(spec) return format("a table of at most %d header names and values", spec.max) end,
   key = function() return "a string, a list of strings, or a function" end,
   models = function() return "a table of model names" end,
   endpoint = function() return "an endpoint table" end,
@@ -67,7 +67,7 @@ function M.describe(spec)
     end
     return table.concat(parts, ", or ")
   elseif spec.type == "list" then
-    return "a list, each " .. M.describe(spec.of)
+    return (spec.max and format("a list of at most %d, each ", spec.max) or "a list, each ") .. M.describe(spec.of)
   elseif spec.type == "map" then
     return "a table of names, each with " .. M.describe(spec.of)
   end
