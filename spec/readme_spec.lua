@@ -63,4 +63,21 @@ describe("README.md", function()
     end
     error "the block about the simulation is gone"
   end)
+
+  it("shows policies that can be made as shown", function()
+    for _, code in ipairs(blocks()) do
+      if code:find("policy.wrap", 1, true) then
+        local chunk = assert(load("local any_function, headers, status, body = ...\n" .. code .. "\nreturn guarded"))
+        local guarded = chunk(function(x) return x, nil end, { ["retry-after"] = "2" }, 503, "{}")
+        assert.same({ n = 2, 7 }, { n = select("#", guarded(7)), (guarded(7)) })
+        return
+      end
+    end
+    error "the block about the policies is gone"
+  end)
+
+  it("asks for the libcurl that the sources ask for", function()
+    local least = reference.read "csrc/engine/transport_curl.h":match "surefoot needs libcurl ([%d.]+) or newer"
+    assert.equal(least, readme:match "libcurl ([%d.]+) or later")
+  end)
 end)
