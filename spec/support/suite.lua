@@ -1,5 +1,5 @@
 -- Runs the specs under each interpreter named, and ends with one line for people and machines alike:
--- "N passed, N failed, N skipped". A run that dies, or fails without saying where, counts as one failure.
+-- "N passed, N failed, N skipped". A run that dies, fails without saying where, or finds no spec counts as one failure.
 -- Usage: lua5.4 spec/support/suite.lua lua5.4 luajit -- spec/policy [busted options]
 -- Specs tagged #once do not depend on the interpreter: only the first one runs them.
 local interpreters, options = {}, {}
@@ -45,5 +45,9 @@ for index, interpreter in ipairs(interpreters) do
 end
 os.remove(tally)
 
+if total.passed == 0 and total.failed == 0 then
+  print "no spec passed: nothing was found that could be tested"
+  total.failed = 1
+end
 print(("%d passed, %d failed, %d skipped"):format(total.passed, total.failed, total.skipped))
 os.exit(total.failed == 0)
