@@ -10,9 +10,9 @@ description = {
   summary = "Makes calls to LLM HTTP APIs arrive: quickly, once, whole, within a deadline",
   detailed = [[
 A C core for transport, backoff, rate limiting, circuit breaking, concurrency limiting, routing over several endpoints,
-hedging and deadlines, with a thin Lua layer. The same calls block in a script and yield in an event loop.]],
+fallbacks and deadlines, with a thin Lua layer. The same calls block in a script and yield in an event loop.]],
   license = "MIT",
-  labels = { "http", "llm", "networking", "openresty" },
+  labels = { "http", "llm", "networking" },
 }
 
 supported_platforms = { "linux" }
