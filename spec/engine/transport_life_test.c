@@ -23,14 +23,12 @@ static and_then answer_hello(int fd, const server_request *request)
 
 static and_then answer_once(int fd, const server_request *request)
 {
-  if (request->number > 1) return AND_CLOSE;
-  return answer_hello(fd, request);
+  return request->number > 1 ? AND_CLOSE : answer_hello(fd, request);
 }
 
 static and_then answer_once_then_reset(int fd, const server_request *request)
 {
-  if (request->number > 1) return AND_RESET;
-  return answer_hello(fd, request);
+  return request->number > 1 ? AND_RESET : answer_hello(fd, request);
 }
 
 static int lasts; /* connections that answer_last ended */
