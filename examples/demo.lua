@@ -25,6 +25,10 @@ local CALLS = tonumber(option "--calls") or 120
 -- ------------------------------------------------------------------------------------------------------- a real call
 
 local function real_call(base_url)
+  if (os.getenv "SUREFOOT_MODEL" or "") == "" then
+    print "which model? Set SUREFOOT_MODEL as well (and SUREFOOT_API_KEY, where the provider wants one)"
+    os.exit(1)
+  end
   local client = surefoot.new {
     base_url = base_url, api_key = os.getenv "SUREFOOT_API_KEY", model = os.getenv "SUREFOOT_MODEL",
   }

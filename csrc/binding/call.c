@@ -465,7 +465,8 @@ static int call_events(lua_State *L)
       sf_set_count(L, "attempt", event->attempt);
       sf_set_count(L, "endpoint", event->endpoint + 1);
     }
-    sf_set_string(L, "kind", sf_kind_name(event->kind));
+    if (event->kind != SF_KIND_OK || event->name == SF_EVENT_SETTLED)
+      sf_set_string(L, "kind", sf_kind_name(event->kind));
     sf_set_number(L, "wait", (double)event->wait_ns / 1e9);
     if (event->name == SF_EVENT_BREAKER_CHANGED)
       sf_set_string(L, "breaker", sf_breaker_state_name((sf_breaker_state)event->value));

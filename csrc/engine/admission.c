@@ -345,6 +345,10 @@ sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
 {
   sf_client *client = call->client;
   *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_CIRCUIT_OPEN };
+  if (now >= call->deadline_ns) {
+    *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_DEADLINE, .message = "the deadline has passed" };
+    return SF_HOPELESS;
+  }
   if (!sf_concurrency_has_room(&client->slots, &client->config.concurrency)) {
     *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_DEADLINE, .client_wide = true };
     return SF_BLOCKED;

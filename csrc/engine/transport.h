@@ -48,7 +48,8 @@ typedef enum {
   SF_RESULT_COMPLETE,       /* the framing agrees: the body is whole */
   SF_RESULT_RESOLVE_FAILED, /* DNS */
   SF_RESULT_CONNECT_FAILED, /* TCP or proxy */
-  SF_RESULT_TLS_FAILED,     /* handshake or certificate */
+  SF_RESULT_TLS_FAILED,     /* handshake */
+  SF_RESULT_CERTIFICATE,    /* theirs was refused, or ours is missing: the same again is no help */
   SF_RESULT_LOST,           /* the connection died (reset, closed, protocol error) */
   SF_RESULT_TRUNCATED,      /* headers came, the body ended before its end */
   SF_RESULT_UNDECODABLE,    /* content-encoding damaged or unknown */

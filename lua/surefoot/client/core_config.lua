@@ -1,6 +1,7 @@
 --- The configuration in the words of the C core.
 
 local providers = require "surefoot.provider"
+local url = require "surefoot.config.url"
 
 local function header_lines(headers)
   local lines = {}
@@ -42,7 +43,7 @@ local function endpoint_config(endpoint, keepalive, agent)
     name = endpoint.name, url = endpoint.url, weight = endpoint.weight, priority = endpoint.priority,
     keys = key_headers(endpoint), headers = header_lines(headers), timeout = endpoint.timeout,
     breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency,
-      proxy = endpoint.proxy,
+    proxy = endpoint.proxy or url.is_loopback(endpoint.host) and "" or nil, -- the environment's is not for this machine
     tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version,
       doh_url = dns.doh_url,
     http_version = endpoint.http_version, keepalive = keepalive,

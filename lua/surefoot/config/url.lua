@@ -9,6 +9,9 @@ local M = {}
 ---@field text string  without a slash at the end
 ---@field loopback boolean
 
+--- Whether a host is this machine.
+---@param host string
+---@return boolean
 local function is_loopback(host)
   return host == "localhost" or host:find "%.localhost$" ~= nil or host == "::1"
     or host:find "^127%.%d+%.%d+%.%d+$" ~= nil
@@ -75,5 +78,7 @@ function M.parse(text)
     text = scheme .. "://" .. authority:lower() .. path:gsub("/+$", ""),
   }
 end
+
+M.is_loopback = is_loopback
 
 return M
