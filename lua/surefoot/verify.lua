@@ -30,10 +30,6 @@ local function once(judge)
   end
 end
 
-local function any_answer()
-  return {}
-end
-
 -- A key that does not look like this provider's, said without showing it.
 local function hint(endpoint, err)
   local preset = endpoint.preset
@@ -48,24 +44,34 @@ local function hint(endpoint, err)
   return err.message
 end
 
-local function ask(client, index, wrap)
+local function whole_success(result)
+  return result ~= nil
+end
+
+local function any_answer(result, err)
+  return result ~= nil or err.status ~= nil
+end
+
+local function ask(client, index, is_good)
   local endpoint = client.config.endpoints[index]
   local job = client:models_job(index, { deadline = math.min(PATIENCE, client.config.timeout.total), max_attempts = 1 })
-  job.work = { name = job.work.name, encode = job.work.encode, judge = wrap(job.work.judge) }
+  job.work = { name = job.work.name, encode = job.work.encode, judge = once(job.work.judge) }
   local result, err = call.perform(job)
   local trail = (result or err).attempts or {}
   local last = trail[#trail]
+  local ok = is_good(result, err)
   return {
-    endpoint = endpoint.name, ok = result ~= nil, kind = err and err.kind, message = err and hint(endpoint, err),
+    endpoint = endpoint.name, ok = ok, kind = not ok and err.kind or nil,
+    message = not ok and hint(endpoint, err) or nil,
     phases = last and { first_byte = last.first_byte, total = last.latency },
   }
 end
 
-local function report(client, wrap)
+local function report(client, is_good)
   local functions = {}
   for i in ipairs(client.config.endpoints) do
     functions[i] = function()
-      return ask(client, i, wrap)
+      return ask(client, i, is_good)
     end
   end
   local all = { ok = true, endpoints = {} }
@@ -84,14 +90,14 @@ end
 ---@param client table
 ---@return surefoot.Report
 function M.verify(client)
-  return report(client, once)
+  return report(client, whole_success)
 end
 
 --- Opens a connection to every endpoint: any answer will do.
 ---@param client table
 ---@return surefoot.Report
 function M.warm(client)
-  return report(client, function() return any_answer end)
+  return report(client, any_answer)
 end
 
 return M
