@@ -32,7 +32,8 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field headers string
 ---@field body string?
 ---@field estimate number                      tokens
----@field timeout table?                       instead of the lines' own
+---@field timeout table?                       what is in it counts instead of the lines' own
+---@field deadline number?                     seconds from submit for all of it
 ---@field request_id string?                   from here on: set by perform
 ---@field call table?                          C's call
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
@@ -68,8 +69,8 @@ local PHASES = {
 }
 
 local function timeout_message(phase, endpoint, job)
-  local limits = job.timeout or endpoint and endpoint.timeout
-  local limit = limits and (limits[phase] or limits.attempt)
+  local given, own = job.timeout or {}, endpoint and endpoint.timeout or {}
+  local limit = given[phase] or own[phase] or given.attempt or own.attempt
   return PHASES[phase] and limit and limit < math.huge and PHASES[phase] .. errors.seconds(limit) or nil
 end
 
@@ -278,7 +279,7 @@ local submission = {}
 local function submit(job, engine)
   local client, options = job.client, job.options
   local s = submission
-  s.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
+  s.deadline = job.deadline
   s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
   s.timeout, s.variant = job.timeout, 1
@@ -300,6 +301,31 @@ local function finished(job, latency, first_token, receipt)
   return result
 end
 
+-- Asks the functions that give keys. They may wait, and whatever ends a call may happen meanwhile: true, or nil and why
+-- there is nothing to submit any more.
+local function keys_refreshed(job)
+  local client, cancel = job.client, job.options.cancel
+  local engine, cancels = client.host.scheduler().engine, tasks.cancels()
+  local began = engine:now()
+  local ok, problem = client:refresh_keys()
+  if client.closed then
+    return fail "closed"
+  elseif cancel and cancel:cancelled() then
+    return fail("cancelled", "its canceller was used")
+  elseif tasks.cancels() ~= cancels then
+    tasks.take_interrupt()
+    return fail("cancelled", "the task was cancelled")
+  elseif not ok then
+    return nil, problem
+  end
+  local total = job.deadline
+  job.deadline = total - (engine:now() - began)
+  if job.deadline <= 0 then
+    return fail("deadline", "the function of api_key took the call's " .. errors.seconds(total))
+  end
+  return true
+end
+
 --- Performs a call.
 ---@async
 ---@param job surefoot.Job
@@ -315,8 +341,9 @@ function M.perform(job)
   elseif tasks.take_interrupt() then
     return fail("cancelled", "the task was cancelled")
   end
+  job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
   if client.key_functions then
-    local ok, problem = client:refresh_keys()
+    local ok, problem = keys_refreshed(job)
     if not ok then
       return nil, problem
     end
@@ -325,12 +352,15 @@ function M.perform(job)
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
   local call = submit(job, scheduler.engine)
   job.call = call
-  tasks.attend(call)
+  local outer = tasks.attend(call)
   if cancel then
     cancel:add(call)
   end
   local accepted, kind, deciding, latency, first_token, receipt = settle(job, scheduler)
-  tasks.attend(nil)
+  tasks.attend(outer)
+  if kind == "cancelled" then
+    tasks.take_interrupt() -- the caller is told
+  end
   if cancel then
     cancel:remove(call)
   end

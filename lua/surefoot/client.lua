@@ -16,6 +16,7 @@ local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
 local stats = require "surefoot.client.stats"
+local tasks = require "surefoot.tasks"
 local verify = require "surefoot.verify"
 local version = require "surefoot.version"
 
@@ -139,18 +140,15 @@ local function estimate_of(self, request, body, options)
   return math.ceil((body and #body or 0) / 4) + (type(bound) == "number" and bound >= 0 and bound or OUTPUT_ESTIMATE)
 end
 
-local function timeout_of(self, options)
-  if not options.timeout then
-    return nil
+-- What a call's own timeouts replace of the lines'.
+local function timeout_of(options)
+  local timeout
+  for name, value in pairs(options.timeout or NO_OPTIONS) do
+    if name ~= "total" then
+      timeout = timeout or {}
+      timeout[name] = value
+    end
   end
-  local timeout = {}
-  for name, value in pairs(self.config.timeout) do
-    timeout[name] = value
-  end
-  for name, value in pairs(options.timeout) do
-    timeout[name] = value
-  end
-  timeout.total = nil
   return timeout
 end
 
@@ -199,7 +197,7 @@ local function operation_job(self, work, routes, request, options)
   job.method, job.path, job.headers, job.body = method, path, headers, body
   job.estimate = estimate_of(self, request, body, options)
   if options.timeout then
-    job.timeout = timeout_of(self, options)
+    job.timeout = timeout_of(options)
   end
   return job
 end
@@ -348,7 +346,7 @@ local function request_job(self, request, options)
   return {
     client = self, options = options, plan = plans.of(self, routes), routes = routes, request = request.json,
     method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
-    body = body, work = any_request, timeout = timeout_of(self, options),
+    body = body, work = any_request, timeout = timeout_of(options),
     estimate = estimate_of(self, request.json, body, options),
   }
 end
@@ -431,7 +429,7 @@ function Client:models_job(endpoint, options)
   return operation_job(self, operations.models, { { endpoint = endpoint } }, nil, options)
 end
 
--- Waits until no call is in flight, at most so long.
+-- Waits until no call is in flight, at most so long, or until the task is cancelled.
 local function drain(self, seconds)
   local scheduler = self.host.scheduler()
   local deadline = scheduler.engine:now() + seconds
@@ -440,22 +438,26 @@ local function drain(self, seconds)
     if left <= 0 then
       return
     end
-    local waiter = scheduler:waiter()
+    local waiter, task = scheduler:waiter()
     self.drainers[waiter] = true
     local timer = left < math.huge and scheduler.engine:timer(left)
     if timer then
       scheduler.parked[timer] = waiter
     end
-    waiter:suspend()
+    tasks.suspend(waiter, task)
     self.drainers[waiter] = nil
     if timer and scheduler.parked[timer] then
       scheduler.parked[timer] = nil
       scheduler.engine:cancel_timer(timer)
     end
+    if tasks.take_interrupt() then
+      return
+    end
   end
 end
 
---- Ends the client. Calls in flight fail with kind "closed", as do all later ones; the keys are wiped from memory.
+--- Ends the client. Calls in flight fail with kind "closed", as do all later ones and those that still wait for a key;
+--- the keys are wiped from memory. Cancelling a task that drains ends the draining.
 ---@async
 ---@param options { drain: number? }? drain: let the calls in flight end first, at most so many seconds
 function Client:close(options)

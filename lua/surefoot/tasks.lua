@@ -5,8 +5,7 @@
 --   a task of this scheduler yields, and is resumed by the scheduler;
 --   a coroutine of the user's own loop (surefoot.use) waits by that loop's means;
 --   everything else, the main thread or a coroutine that nobody here owns, blocks on the engine. What arrives for
---   others
---   meanwhile is only noted; they run when their loop turns again.
+--   others meanwhile is only noted; they run when their loop turns again.
 -- Tasks are never resumed from inside the engine.
 
 local errors = require "surefoot.errors"
@@ -56,6 +55,7 @@ end
 ---@field private waiting table?           its own waiter, while it waits
 ---@field private call table?              the call it waits for
 ---@field private interrupted boolean?     cancelled, and not told yet
+---@field private cancels integer?         how often it was cancelled
 local Task = {}
 Task.__index, Task.__name = Task, "surefoot.task"
 
@@ -67,7 +67,7 @@ function Task:wake()
   self.scheduler:enqueue(self)
 end
 
--- True once for each cancel() that hit no call.
+-- True once after a cancel() that no call has told of.
 local function take_interrupt(task)
   if task and task.interrupted then
     task.interrupted = nil
@@ -76,18 +76,28 @@ local function take_interrupt(task)
   return false
 end
 
---- True once for each cancel() of the running task that hit no call.
+--- True once after a cancel() of the running task that no call has told of.
 ---@return boolean
 function M.take_interrupt()
   return take_interrupt(current())
 end
 
+--- How often the running task has been cancelled.
+---@return integer
+function M.cancels()
+  local task = current()
+  return task and task.cancels or 0
+end
+
 --- The running task waits for this call from now on (nil: no more), so that cancelling the task cancels the call.
 ---@param call table?
+---@return table? before the call it waited for until now: give it back in the end, calls may be nested
 function M.attend(call)
   local task = current()
   if task then
+    local before = task.call
     task.call = call
+    return before
   end
 end
 
@@ -122,13 +132,11 @@ function Task:cancel()
     self.co, self.observed = nil, true
     finish(self, true, nil, cancelled())
   elseif self.state ~= "done" then
+    self.interrupted, self.cancels = true, (self.cancels or 0) + 1
     if self.call then
-      self.call:cancel "cancelled"
-    else
-      self.interrupted = true
-      if self.waiting then
-        self.waiting:wake()
-      end
+      self.call:cancel "cancelled" -- in vain where it has just settled: then the interrupt is left
+    elseif self.waiting then
+      self.waiting:wake()
     end
   end
 end
@@ -149,6 +157,12 @@ local function suspend(waiter, task)
     task.waiting = nil
   end
 end
+
+--- Waits until the waiter is woken, or the task cancelled.
+---@async
+---@param waiter table     as Scheduler:waiter gave it
+---@param task surefoot.Task?
+M.suspend = suspend
 
 -- Waits until `task` has ended: true, or nil and why not.
 local function join(task, seconds)

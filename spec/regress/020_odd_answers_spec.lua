@@ -11,7 +11,8 @@ local ODD = {
 }
 
 local DOCUMENTS = {
-  "%s", '{"choices":%s}', '{"choices":[%s]}', '{"choices":[{"message":%s}]}', '{"choices":[{"message":{"content":%s}}]}',
+  "%s", '{"choices":%s}', '{"choices":[%s]}', '{"choices":[{"message":%s}]}',
+  '{"choices":[{"message":{"content":%s}}]}',
   '{"choices":[{"message":{"content":"x","tool_calls":%s}}]}',
   '{"choices":[{"message":{"content":"x"},"finish_reason":%s}]}',
   '{"choices":[{"message":{"content":"x"}}],"usage":%s}',
@@ -87,7 +88,8 @@ describe("an odd answer", function()
       assert.is_true(err.kind == "malformed" or err.kind == "server", err.kind)
       assert.equal(200, err.status)
     end
-    assert.equal("transient", openai.judge({ status = 200, headers = "", body = '{"error":true}' }, { error = true }).class)
+    local reply = { status = 200, headers = "", body = '{"error":true}' }
+    assert.equal("transient", openai.judge(reply, { error = true }).class)
   end)
 
   it("is an answer when its error is empty", function()
