@@ -4,8 +4,6 @@
  * A line that failed is not asked again while another is untried in this call, and there is no backoff before an untried
  * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits.
  */
-#include <stdio.h>
-
 #include "call.h"
 
 #define KEY_COOLING_NS (60 * SF_SECOND)
@@ -80,11 +78,7 @@ static bool pay(sf_call *call, const sf_failure *failure)
 static void give_up(sf_call *call, const sf_failure *failure, const char *why)
 {
   if (failure->hint_ns > 0) call->retry_at_ns = sf_time_add(sf_engine_now(call->engine), failure->hint_ns);
-  const char *said = call->trail[failure->attempt - 1].message;
-  char message[SF_MESSAGE_BYTES];
-  if (why != NULL)
-    snprintf(message, sizeof message, "%.*s%s%s", SF_MESSAGE_BYTES / 2, said, said[0] != '\0' ? "; " : "", why);
-  sf_call_settle(call, false, failure->kind, failure->attempt, why != NULL ? message : NULL);
+  sf_call_settle(call, false, failure->kind, failure->attempt, why);
 }
 
 /* Every line was tried: a new round, after the backoff and not before a server's word (`earliest`). */
