@@ -5,6 +5,7 @@
 -- disturb.
 
 local errors = require "surefoot.errors"
+local plans = require "surefoot.client.plan"
 local results = require "surefoot.result"
 local tasks = require "surefoot.tasks"
 
@@ -46,10 +47,14 @@ local function fail(kind, message)
 end
 
 -- The endpoint that an attempt ran on, by its place in the trail.
-local function trail_of(call, client)
-  local trail, names = call:trail(), client.config.endpoints
+local function trail_of(job)
+  local client, plan = job.client, job.plan
+  local trail, names = job.call:trail(), client.config.endpoints
   for _, attempt in ipairs(trail) do
     local endpoint = names[attempt.endpoint]
+    if plan.nameless then
+      attempt.model = plans.variant_on(plan, attempt.endpoint, attempt.route).model
+    end
     attempt.endpoint = endpoint and endpoint.name or attempt.endpoint
     attempt.message = attempt.message and client.scrub(attempt.message)
   end
@@ -94,7 +99,7 @@ end
 local function failure_of(job, kind, deciding)
   local client, info, kept = job.client, job.call:info(), job.kept and job.kept[deciding]
   info.message = client.scrub(info.message)
-  local verdict, trail = kept and kept.verdict or {}, trail_of(job.call, client)
+  local verdict, trail = kept and kept.verdict or {}, trail_of(job)
   local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
   local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, job)
   return errors.new {
@@ -133,7 +138,7 @@ end
 local function validated(job, result)
   local validate, info = job.options.validate, job.call:info()
   result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
-  result.attempts = trail_of(job.call, job.client)
+  result.attempts = trail_of(job)
   local ok, verdict, reason = pcall(validate, result)
   if not ok then
     job.thrown = { verdict }
@@ -218,17 +223,9 @@ function questions.encode(job, number)
   end
 end
 
-local function variant_on(plan, endpoint, route)
-  for _, target in ipairs(plan.targets) do
-    if target.endpoint == endpoint and target.route == route then
-      return plan.variants[target.variant]
-    end
-  end
-end
-
 function questions.response(job, attempt, endpoint, route, status, headers, body)
   local variants = job.plan.variants
-  local variant = #variants == 1 and variants[1] or variant_on(job.plan, endpoint, route)
+  local variant = #variants == 1 and variants[1] or plans.variant_on(job.plan, endpoint, route)
   judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body })
 end
 
@@ -292,10 +289,10 @@ end
 local function finished(job, latency, first_token, receipt)
   local result = job.result
   result.latency, result.time_to_first_token = latency, first_token
-  if receipt then
+  if receipt and not job.plan.nameless then
     result._receipt = receipt
   else
-    result.attempts = trail_of(job.call, job.client)
+    result.attempts = trail_of(job)
   end
   job.client:count(result)
   return result

@@ -23,6 +23,7 @@ local version = require "surefoot.version"
 local M = {}
 
 local OUTPUT_ESTIMATE = 256 -- tokens, where a request sets no bound
+local PAST_KEYS = 16 -- that functions gave, beside the current ones
 local NO_OPTIONS, ANY_ROUTE = {}, { {} } -- shared: never written to
 
 ---@class surefoot.Client
@@ -84,14 +85,28 @@ function Client:count(result)
   stats.count(self.tallies, result)
 end
 
-local function remember(self, key)
-  local secrets = self.secrets
-  for _, known in ipairs(secrets) do
-    if known == key then
-      return
+local function place_of(list, value)
+  for place, known in pairs(list) do
+    if known == value then
+      return place
     end
   end
-  secrets[#secrets + 1] = key
+end
+
+-- Keys that functions gave are kept out of all texts as long as an answer may still repeat them.
+local function remember(self, key)
+  local secrets, past = self.secrets, self.past_keys
+  if place_of(secrets, key) then
+    return
+  end
+  secrets[#secrets + 1], past[#past + 1] = key, key
+  if #past > PAST_KEYS + #self.config.endpoints then
+    local place = 1
+    while place_of(self.current_keys, past[place]) do
+      place = place + 1
+    end
+    table.remove(secrets, place_of(secrets, table.remove(past, place)))
+  end
 end
 
 -- Asks the functions that give keys. They may wait.
@@ -226,8 +241,11 @@ local function routes_of(self, request, options)
     routes[#routes + 1] = fallback
   end
   if not options.fallbacks then
-    self.usual_routes[model] = routes
-    routes.plan = plans.of(self, routes)
+    local plan = plans.of(self, routes)
+    if plan and not plan.nameless then -- the others would be too many to keep
+      self.usual_routes[model] = routes
+    end
+    routes.plan = plan
   end
   return routes
 end
@@ -506,8 +524,9 @@ function M.new(resolved, host)
   end
   return setmetatable({
     config = resolved, host = host, core = binding.client(core_config(resolved, "surefoot/" .. version)), codec = codec,
-    plans = {}, usual_routes = {}, closed = false, drainers = {}, tallies = stats.new(), event_errors = 0,
-    secrets = secrets, scrub = errors.scrubber(secrets), key_functions = has_functions, current_keys = {},
+    plans = {}, plan_count = 0, common_plans = {}, usual_routes = {}, closed = false, drainers = {},
+    tallies = stats.new(), event_errors = 0, secrets = secrets, scrub = errors.scrubber(secrets),
+    key_functions = has_functions, current_keys = {}, past_keys = {},
   }, mt)
 end
 

@@ -3,6 +3,8 @@
 
 local M = {}
 
+local MOST = 256 -- plans that one client keeps: a program may take its models' names from its own users
+
 ---@class surefoot.Route
 ---@field model string?     nil: operations without a model
 ---@field endpoint integer? only there
@@ -13,6 +15,7 @@ local M = {}
 ---@field targets { route: integer, endpoint: integer, variant: integer, model: string }[]
 ---@field variants { provider: string, model: string?, route: integer }[]
 ---@field routes integer[]  C's route number -> place in the list of routes
+---@field nameless boolean? C does not know the models' names
 
 local function serves(endpoint, model)
   local models = endpoint.models
@@ -52,7 +55,37 @@ local function key_of(routes)
   return table.concat(parts, "\2")
 end
 
---- The plan for a list of routes; made once for each distinct list. Nil: no endpoint serves any of them.
+-- C's plan that all lists of routes of one shape have in common, whatever their models; they share its rates, too.
+local function common_plan(client, targets)
+  local nameless, parts = {}, {}
+  for i, target in ipairs(targets) do
+    nameless[i] = { route = target.route, endpoint = target.endpoint, variant = target.variant, model = "" }
+    parts[i] = target.route .. "," .. target.endpoint .. "," .. target.variant
+  end
+  local shape = table.concat(parts, ";")
+  local id = client.common_plans[shape]
+  if not id then
+    id = client.core:plan(nameless)
+    client.common_plans[shape] = id
+  end
+  return id
+end
+
+--- What is asked of an endpoint on a route.
+---@param plan surefoot.Plan
+---@param endpoint integer
+---@param route integer C's number
+---@return table? variant
+function M.variant_on(plan, endpoint, route)
+  for _, target in ipairs(plan.targets) do
+    if target.endpoint == endpoint and target.route == route then
+      return plan.variants[target.variant]
+    end
+  end
+end
+
+--- The plan for a list of routes; made once for each distinct list, as long as they are not very many. Nil: no endpoint
+--- serves any of them.
 ---@param client table
 ---@param routes surefoot.Route[]
 ---@return surefoot.Plan?
@@ -61,10 +94,14 @@ function M.of(client, routes)
   local plan = client.plans[key]
   if plan == nil then
     local targets, variants, places = targets_of(client.config, routes)
+    local is_full = client.plan_count >= MOST
     plan = #targets > 0 and {
-      id = client.core:plan(targets), targets = targets, variants = variants, routes = places,
+      id = is_full and common_plan(client, targets) or client.core:plan(targets), targets = targets,
+      variants = variants, routes = places, nameless = is_full,
     }
-    client.plans[key] = plan
+    if not is_full then
+      client.plans[key], client.plan_count = plan, client.plan_count + 1
+    end
   end
   return plan or nil
 end
