@@ -37,8 +37,7 @@ local M = {}
 
 local KEYS = {
   after = "number", status = "number", headers = "table", text = "string", events = "table", fault = "string",
-    connect = "number",
-  fail = "string", reused = "boolean",
+  connect = "number", fail = "string", reused = "boolean",
 }
 local FAULTS = { hang = true, reset = true, cut = true }
 local FAILS = { resolve = true, connect = true, tls = true }

@@ -45,8 +45,7 @@ local function endpoint_config(endpoint, keepalive, agent)
     breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency,
     proxy = endpoint.proxy or url.is_loopback(endpoint.host) and "" or nil, -- the environment's is not for this machine
     tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version,
-      doh_url = dns.doh_url,
-    http_version = endpoint.http_version, keepalive = keepalive,
+    doh_url = dns.doh_url, http_version = endpoint.http_version, keepalive = keepalive,
   }
 end
 

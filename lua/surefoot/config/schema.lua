@@ -275,7 +275,7 @@ M.options = {
   { name = "fallbacks", type = "list", of = { type = "fallback" }, doc = "instead of the client's" },
   { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this call" },
   { name = "on_event", type = "function", doc = "on_event(name, table); must not wait" },
-  { name = "tags", type = "table", doc = "yours; given back in the result" },
+  { name = "tags", type = "any", doc = "yours; given back in the result" },
   { name = "cancel", type = "canceller", doc = "a surefoot.canceller()" },
   { name = "estimate", type = "integer", min = 0, max = 1000000000,
     doc = "tokens this request is taken for by the rate limit" },
