@@ -116,6 +116,9 @@ local function finish(task, ok, ...)
   else
     task.thrown = errors.thrown((...), task.co and debug.traceback(task.co))
   end
+  if task.co then -- LuaJIT and 5.1 have no ephemerons: a task that holds its key would stay for ever
+    owner[task.co], task.co = nil, nil
+  end
   task.scheduler:ended(task)
   local joiners = task.joiners
   task.joiners = {}
