@@ -20,6 +20,7 @@ static const sf_option retry_options[] = {
   { "base_delay", SF_OPTION_SECONDS, offsetof(sf_client_config, backoff.base_ns), NULL },
   { "max_delay", SF_OPTION_SECONDS, offsetof(sf_client_config, backoff.max_ns), NULL },
   { "throttled_base_delay", SF_OPTION_SECONDS, offsetof(sf_client_config, throttled_base_ns), NULL },
+  { "hint_cap", SF_OPTION_SECONDS, offsetof(sf_client_config, hint_cap_ns), NULL },
 };
 
 static const sf_option budget_options[] = {
@@ -41,6 +42,7 @@ static const sf_option routing_options[] = {
   { "decay", SF_OPTION_SECONDS, offsetof(sf_routing_config, decay_ns), NULL },
   { "slow_start", SF_OPTION_SECONDS, offsetof(sf_routing_config, slow_start_ns), NULL },
   { "penalty", SF_OPTION_SECONDS, offsetof(sf_routing_config, penalty_ns), NULL },
+  { "explore", SF_OPTION_NUMBER, offsetof(sf_routing_config, explore), NULL },
 };
 
 static const sf_option timeout_options[] = {
@@ -49,20 +51,6 @@ static const sf_option timeout_options[] = {
   { "first_token", SF_OPTION_SECONDS, offsetof(sf_timeouts, first_token), NULL },
   { "idle", SF_OPTION_SECONDS, offsetof(sf_timeouts, idle), NULL },
   { "attempt", SF_OPTION_SECONDS, offsetof(sf_timeouts, attempt), NULL },
-};
-
-static const sf_option breaker_options[] = {
-  { "failure_threshold", SF_OPTION_COUNT, offsetof(sf_breaker_config, failure_threshold), NULL },
-  { "failure_ratio", SF_OPTION_NUMBER, offsetof(sf_breaker_config, failure_ratio), NULL },
-  { "min_calls", SF_OPTION_COUNT, offsetof(sf_breaker_config, min_calls), NULL },
-  { "window", SF_OPTION_SECONDS, offsetof(sf_breaker_config, window_ns), NULL },
-  { "slow_call", SF_OPTION_SECONDS, offsetof(sf_breaker_config, slow_call_ns), NULL },
-  { "slow_ratio", SF_OPTION_NUMBER, offsetof(sf_breaker_config, slow_ratio), NULL },
-  { "recovery_timeout", SF_OPTION_SECONDS, offsetof(sf_breaker_config, recovery_ns), NULL },
-  { "max_recovery_timeout", SF_OPTION_SECONDS, offsetof(sf_breaker_config, max_recovery_ns), NULL },
-  { "half_open_requests", SF_OPTION_COUNT, offsetof(sf_breaker_config, half_open_requests), NULL },
-  { "lease", SF_OPTION_SECONDS, offsetof(sf_breaker_config, lease_ns), NULL },
-  { "jitter", SF_OPTION_NUMBER, offsetof(sf_breaker_config, jitter), NULL },
 };
 
 static const sf_option keepalive_options[] = {
@@ -145,16 +133,15 @@ static void read_statuses(lua_State *L, sf_status_set *set)
 
 static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
 {
-  *config = (sf_client_config){ .hint_cap_ns = 120 * SF_SECOND, .response_limit = SIZE_MAX, .header_limit = SIZE_MAX };
+  *config = (sf_client_config){ .response_limit = SIZE_MAX, .header_limit = SIZE_MAX };
   sf_policy_read(L, lua_gettop(L), retry_options, COUNT(retry_options), config);
   read_jitter(L, &config->backoff);
   read_statuses(L, &config->on_status);
   read_rate(L, &config->rate);
-  config->routing.explore = 0.02; /* share of picks that ask a line in spite of its latency */
   read_table(L, "routing", routing_options, COUNT(routing_options), &config->routing);
   read_table(L, "concurrency", concurrency_options, COUNT(concurrency_options), &config->concurrency);
   if (push_table(L, "concurrency")) {
-    *queue = (uint32_t)number_field(L, "queue", 1000);
+    *queue = (uint32_t)number_field(L, "queue", 0);
     lua_pop(L, 1);
   }
   if (push_table(L, "budget")) {
@@ -163,8 +150,8 @@ static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
     lua_pop(L, 1);
   }
   if (push_table(L, "limits")) {
-    config->response_limit = (size_t)number_field(L, "response_bytes", 64 << 20);
-    config->header_limit = (size_t)number_field(L, "header_bytes", 256 << 10);
+    config->response_limit = (size_t)number_field(L, "response_bytes", 0);
+    config->header_limit = (size_t)number_field(L, "header_bytes", 0);
     lua_pop(L, 1);
   }
 }
@@ -260,8 +247,6 @@ static void read_line(lua_State *L, sf_endpoint *endpoint)
   line->doh_url = own_string(L, endpoint, "doh_url");
   line->ip_version = (int)number_field(L, "ip_version", 0);
   line->dns_cache_ns = (int64_t)(number_field(L, "dns_cache", -1) * 1e9);
-  line->keepalive_idle_ns = 50 * SF_SECOND;
-  line->keepalive_age_ns = 600 * SF_SECOND;
   read_table(L, "keepalive", keepalive_options, COUNT(keepalive_options), line);
   if (push_table(L, "tls")) {
     line->ca_file = own_string(L, endpoint, "ca_file");
@@ -298,7 +283,7 @@ static void read_endpoint(lua_State *L, sf_client *client, uint32_t index)
   read_table(L, "timeout", timeout_options, COUNT(timeout_options), &endpoint->timeout);
   endpoint->has_breaker = push_table(L, "breaker");
   if (endpoint->has_breaker) {
-    sf_policy_read(L, lua_gettop(L), breaker_options, COUNT(breaker_options), &endpoint->breaker_config);
+    sf_policy_read_breaker(L, lua_gettop(L), &endpoint->breaker_config);
     lua_pop(L, 1);
     if (endpoint->breaker_config.lease_ns == 0) endpoint->breaker_config.lease_ns = endpoint->timeout.attempt;
   }
@@ -318,7 +303,7 @@ static int core_client(lua_State *L)
   lua_getfield(L, 1, "endpoints");
   luaL_argcheck(L, lua_istable(L, -1) && lua_rawlen(L, -1) > 0 && lua_rawlen(L, -1) <= SF_MAX_TARGETS, 1,
                 "1 to 256 endpoints expected");
-  uint32_t count = (uint32_t)lua_rawlen(L, -1), queue = 1000;
+  uint32_t count = (uint32_t)lua_rawlen(L, -1), queue = 0;
   sf_lua_client *object = lua_newuserdata(L, sizeof *object);
   object->client = NULL;
   lua_newtable(L); /* spare call objects, see call.c */

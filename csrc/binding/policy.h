@@ -6,6 +6,7 @@
 #ifndef SF_BINDING_POLICY_H
 #define SF_BINDING_POLICY_H
 
+#include "../policy/breaker.h"
 #include "binding.h"
 
 typedef enum { SF_OPTION_SECONDS, SF_OPTION_NUMBER, SF_OPTION_COUNT, SF_OPTION_FLAG, SF_OPTION_ENUM } sf_option_type;
@@ -21,6 +22,9 @@ SF_BEGIN_DECLS
 
 /* Fills a struct from the table at `index`. An absent option leaves its field as it is. */
 void sf_policy_read(lua_State *L, int index, const sf_option *options, size_t count, void *into);
+
+/* Fills a breaker's configuration from the table at `index`. */
+void sf_policy_read_breaker(lua_State *L, int index, sf_breaker_config *config);
 
 /* Pushes a zeroed object of this metatable; clock and random come from the configuration at index 1. */
 void *sf_policy_new(lua_State *L, size_t size, const char *name);

@@ -24,7 +24,7 @@ typedef struct sf_lua_permit {
   sf_permit permit;
 } sf_lua_permit;
 
-static int sf_breaker_new(lua_State *L)
+void sf_policy_read_breaker(lua_State *L, int index, sf_breaker_config *config)
 {
   static const sf_option options[] = {
     { "failure_threshold", SF_OPTION_COUNT, offsetof(sf_breaker_config, failure_threshold), NULL },
@@ -39,9 +39,14 @@ static int sf_breaker_new(lua_State *L)
     { "lease", SF_OPTION_SECONDS, offsetof(sf_breaker_config, lease_ns), NULL },
     { "jitter", SF_OPTION_NUMBER, offsetof(sf_breaker_config, jitter), NULL },
   };
+  sf_policy_read(L, index, options, sizeof options / sizeof *options, config);
+}
+
+static int sf_breaker_new(lua_State *L)
+{
   sf_lua_breaker *self = sf_policy_new(L, sizeof *self, SF_BREAKER);
   sf_breaker_init(&self->breaker);
-  sf_policy_read(L, 1, options, sizeof options / sizeof *options, &self->config);
+  sf_policy_read_breaker(L, 1, &self->config);
   return 1;
 }
 

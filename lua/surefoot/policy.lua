@@ -81,7 +81,7 @@ for i, field in ipairs(specs.circuit_breaker) do
     specs.circuit_breaker[i] = changed(field, { default = pick(timeout, "attempt")[1].default })
   end
 end
-table.insert(specs.balancer, { name = "explore", type = "number", min = 0, max = 1, default = 0.02,
+table.insert(specs.balancer, { name = "explore", type = "number", min = 0, max = 1, default = schema.explore,
   doc = "share of picks that ignore latency" })
 table.insert(specs.balancer, { name = "endpoints", type = "list", required = true, doc = "the lines to choose from",
   of = { type = "table", fields = pick(schema.endpoint, "weight priority") } })
@@ -257,7 +257,8 @@ end
 
 local hint_fields = {
   { name = "now", type = "number", min = 0, doc = "unix seconds, for dates without a Date header" },
-  { name = "cap", type = "seconds", min = 0, none = true, default = 120, doc = "a longer wait is too long" },
+  { name = "cap", type = "seconds", min = 0, none = true, default = schema.hint_cap,
+    doc = "a longer wait is too long" },
 }
 
 --- When a server wants to be asked again: its headers, else what the body says.

@@ -14,10 +14,10 @@ local engine = core.engine()
 local function new_client()
   return core.client {
     max_attempts = 5, strategy = "exponential", base_delay = 0.5, throttled_base_delay = 1, max_delay = 60,
-    jitter = "full",
+    jitter = "full", hint_cap = 120,
     budget = { capacity = 500, transient_cost = 14, throttled_cost = 5, floor_per_second = 1 },
     concurrency = { limit = options.in_flight, queue = 1000000 },
-    routing = { strategy = "latency", decay = 10, slow_start = 60, penalty = 5 },
+    routing = { strategy = "latency", decay = 10, slow_start = 60, penalty = 5, explore = 0.02 },
     limits = { response_bytes = 64 * 2 ^ 20, header_bytes = 256 * 2 ^ 10 },
     endpoints = { {
       name = "bench", url = options.url, weight = 1, priority = 1,

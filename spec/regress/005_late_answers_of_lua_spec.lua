@@ -6,8 +6,7 @@ local function attempt(script, late, class, kind)
   local engine = binding.simulation(1)
   local client = binding.client {
     max_attempts = 2, strategy = "exponential", base_delay = 0, throttled_base_delay = 0, max_delay = 60,
-      jitter = "none",
-    budget = false, concurrency = { limit = 10, queue = 10 },
+    jitter = "none", hint_cap = 120, budget = false, concurrency = { limit = 10, queue = 10 },
     routing = { strategy = "priority", decay = 10, slow_start = 0, penalty = 5 },
     endpoints = { { name = "a", url = "https://a.invalid", keys = {}, headers = "", timeout = {}, breaker = false } },
   }

@@ -1,6 +1,7 @@
 --- The configuration in the words of the C core.
 
 local providers = require "surefoot.provider"
+local schema = require "surefoot.config.schema"
 local url = require "surefoot.config.url"
 
 local function header_lines(headers)
@@ -53,12 +54,17 @@ end
 ---@param agent string the User-Agent
 ---@return table
 return function(config, agent)
-  local retry, limits = config.retry, config.limits
+  local retry, limits, routing = config.retry, config.limits, config.routing
   local core = {
     max_attempts = retry.max_attempts, strategy = retry.strategy, base_delay = retry.base_delay,
     throttled_base_delay = retry.throttled_base_delay, max_delay = retry.max_delay, jitter = retry.jitter,
     on_status = retry.on_status, budget = retry.budget, rate = config.rate, concurrency = config.concurrency,
-    routing = config.routing, limits = { response_bytes = limits.response_bytes, header_bytes = limits.header_bytes },
+    hint_cap = schema.hint_cap,
+    routing = {
+      strategy = routing.strategy, decay = routing.decay, slow_start = routing.slow_start, penalty = routing.penalty,
+      explore = schema.explore,
+    },
+    limits = { response_bytes = limits.response_bytes, header_bytes = limits.header_bytes },
     endpoints = {},
   }
   for i, endpoint in ipairs(config.endpoints) do

@@ -15,6 +15,9 @@
 
 local M = {}
 
+M.explore = 0.02 -- share of picks that ask a line in spite of its latency
+M.hint_cap = 120 -- seconds: a longer Retry-After is not waited for
+
 M.max_targets = 256 -- routes x endpoints of one call, as in the core
 -- The core has room for 96 lines in one request: 40 of the endpoint, 24 of client:request, 24 of the call's options,
 -- and up to 6 of ours (key, user agent, accept, content type, request id, idempotency key).
