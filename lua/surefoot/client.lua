@@ -142,9 +142,6 @@ local function header_lines(headers)
   return table.concat(lines)
 end
 
-local JSON_HEADERS = "accept: application/json\ncontent-type: application/json\n"
-local ACCEPT_JSON = "accept: application/json\n"
-
 local function estimate_of(self, request, body, options)
   if options.estimate then
     return options.estimate
@@ -170,12 +167,7 @@ end
 -- How the jobs of an operation are written and judged.
 local function encode_operation(job, variant)
   local operation = providers.formats[variant.provider].operations[job.work.name]
-  local changes, codec = job.routes[variant.route].request, job.client.codec
-  local body, problem = operation.encode(job.request, variant.model, changes, codec)
-  if problem then
-    return nil, problem
-  end
-  return operation.method, operation.path, body and JSON_HEADERS or ACCEPT_JSON, body
+  return operation.encode(job.request, variant, job.client.codec, job.routes[variant.route].request, job.work.streams)
 end
 
 local function judge_operation(job, reply, variant)

@@ -112,8 +112,9 @@ local function check_bounds(concurrency, path)
   return concurrency
 end
 
+-- An endpoint with a preset of its own is another provider: the client's key is not for it.
 local function keys_of(given, top, preset, environment)
-  local keys = given.api_key or top.api_key
+  local keys = given.api_key or not given.preset and top.api_key or nil
   if keys == nil and preset and preset.key_env then
     local value = environment(preset.key_env)
     if value == nil or value == "" then
@@ -137,24 +138,54 @@ local function unique_name(names, wanted, given, path)
   return name
 end
 
+-- What a variant of a request depends on beside format and model.
+local function traits_of(given, top, preset)
+  local quirks, names = preset and preset.quirks or {}, {}
+  for name in pairs(quirks) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local api_version = given.api_version or top.api_version or preset and preset.api_version
+  names[#names + 1] = api_version or ""
+  return { api_version = api_version, quirks = quirks, key = table.concat(names, " ") }
+end
+
+local function headers_of(given, top, preset)
+  local headers = {}
+  for _, source in ipairs { preset and preset.headers or {}, over(given, top, "headers") or {} } do
+    for name, value in pairs(source) do
+      headers[name] = value
+    end
+  end
+  return headers
+end
+
+-- The name of a format; what it is called elsewhere will do.
+local function format_of(name, path)
+  name = providers.aliases[name] or name
+  known(providers.formats, name, path .. (path == "" and "" or ".") .. "provider", "provider")
+  return name
+end
+
 local function resolve_endpoint(given, top, context, path)
   local where = path == "" and "base_url" or path .. ".url"
-  local parsed = read_url(given.url or context.base_url, where, context.allow_plaintext)
+  local preset = known(presets, given.preset, path .. ".preset", "preset") or context.preset
+  local parsed = read_url(given.url or given.preset and preset.base_url or context.base_url, where,
+    context.allow_plaintext)
   local endpoint = {
     url = parsed.text, host = parsed.host, port = parsed.port,
     name = unique_name(context.names, parsed.host .. ":" .. parsed.port, given.name, path),
     weight = given.weight or 1, priority = given.priority or 1,
     models = given.models or { rename = {} },
-    provider = given.provider or context.provider,
-    preset = context.preset,
-    keys = keys_of(given, top, context.preset, context.environment),
-    headers = over(given, top, "headers") or {},
+    provider = format_of(given.provider or given.preset and preset.provider or context.provider, path),
+    preset = preset, traits = traits_of(given, top, preset),
+    keys = keys_of(given, top, preset, context.environment),
+    headers = headers_of(given, top, preset),
     proxy = over(given, top, "proxy"),
     http_version = over(given, top, "http_version") or "auto",
     rate = fill_rate(switch(endpoint_field.rate, given.rate)),
     concurrency = switch(endpoint_field.concurrency, given.concurrency),
   }
-  known(providers.formats, endpoint.provider, path .. (path == "" and "" or ".") .. "provider", "provider")
   for key in pairs(inherited) do
     endpoint[key] = switch(endpoint_field[key], over(given, top, key), top_field[key].default)
   end

@@ -6,6 +6,10 @@
 ---@field base_url string
 ---@field key_env string?   environment variable that holds the key; nil: no key is needed
 ---@field key_form string?  how keys begin
+---@field headers table<string, string>?  sent with every request, unless replaced
+---@field api_version string?
+---@field quirks table<string, boolean>?  where it differs from its format:
+---|  no_stream_options   refuses stream_options; sends usage with the last chunk by itself
 
 ---@type table<string, surefoot.Preset>
 return {

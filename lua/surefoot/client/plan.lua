@@ -13,7 +13,7 @@ local MOST = 256 -- plans that one client keeps: a program may take its models' 
 ---@class surefoot.Plan
 ---@field id any            C's plan
 ---@field targets { route: integer, endpoint: integer, variant: integer, model: string }[]
----@field variants { provider: string, model: string?, route: integer }[]
+---@field variants surefoot.Variant[]
 ---@field routes integer[]  C's route number -> place in the list of routes
 ---@field nameless boolean? C does not know the models' names
 
@@ -33,12 +33,15 @@ local function targets_of(config, routes)
           places[number] = place
         end
         local upstream = route.model and (endpoint.models.rename[route.model] or route.model)
-        local key = endpoint.provider .. "\0" .. (upstream or "") .. "\0" .. (route.request and place or "")
+        local key = table.concat({ endpoint.provider, endpoint.traits.key, upstream or "", route.request and place or "" },
+          "\0")
         local variant = by_key[key]
         if not variant then
           variant = #variants + 1
           by_key[key] = variant
-          variants[variant] = { provider = endpoint.provider, model = upstream, route = place }
+          variants[variant] = {
+            provider = endpoint.provider, model = upstream, route = place, traits = endpoint.traits,
+          }
         end
         targets[#targets + 1] = { route = number, endpoint = i, variant = variant, model = upstream or "" }
       end

@@ -141,8 +141,12 @@ local function later(name, doc, spec)
 end
 
 M.top = {
-  { name = "preset", type = "string", doc = "a provider by name: brings provider, base_url and the key's variable" },
-  { name = "provider", type = "string", default = "openai", endpoint = true, doc = "the wire format" },
+  { name = "preset", type = "string", endpoint = true,
+    doc = "a provider by name: brings provider, base_url and the key's variable" },
+  { name = "provider", type = "string", default = "openai", endpoint = true,
+    doc = "the wire format: `openai`, `responses`, `anthropic`, `gemini` or `azure`" },
+  { name = "api_version", type = "string", endpoint = true, header = true,
+    doc = "of the provider's API, where it has several (Azure's `api-version`, Anthropic's `anthropic-version`)" },
   { name = "base_url", type = "string", doc = "the API's root, up to and with /v1" },
   { name = "api_key", type = "key", endpoint = true,
     doc = "a string, a list of strings (rotated), or a function that returns the key of now; "

@@ -1,19 +1,15 @@
 --- The OpenAI format: chat completions, embeddings, models. Pure functions; no I/O, no state.
---
--- An operation says how a request becomes bytes and what bytes mean:
---   encode(request, model, changes, codec) -> body | nil, problem        (body nil without a problem: none is sent)
---   decode(reply, codec, request)          -> fields | nil, verdict
--- reply = { status =, headers = block, body = string }; verdict = { class =, kind =, code =, message =, wait =,
--- body = }. A 2xx answer is good only if it is a whole JSON document of the right form: HTML with 200, an `error`
--- object with 200 and a text that ends early are failures, whatever the status says.
+-- surefoot.provider says what each function promises. A 2xx answer is good only if it is a whole JSON document of the
+-- right form: HTML with 200, an `error` object with 200 and a text that ends early are failures, whatever the status
+-- says.
 
-local classify = require "surefoot.classify"
-local json = require "surefoot.json"
+local common = require "surefoot.provider.common"
 
 local M = {}
 
-local null = json.null
-local NOTHING = {}
+local NOTHING = common.NOTHING
+local some, some_table, count, malformed, beginning, document_of = common.some, common.some_table, common.count,
+  common.malformed, common.beginning, common.document_of
 
 --- The header line that carries a key.
 ---@param key string
@@ -22,96 +18,29 @@ function M.auth(key)
   return "authorization: Bearer " .. key
 end
 
--- JSON's null is truthy: nil in its place.
-local function some(value)
-  if value == null then
-    return nil
-  end
-  return value
-end
-
-local function some_table(value)
-  return type(value) == "table" and value or nil
-end
-
-local to_integer = math.tointeger or function(value)
-  return value
-end
-
-local MOST_TOKENS = 1e12 -- more is no count
-
-local function count(value)
-  return type(value) == "number" and value >= 0 and value <= MOST_TOKENS and (to_integer(value) or value) or nil
-end
-
-local function body_of(request, model, changes, codec)
-  local body = request
+-- The request's bytes. Strings of schemas are written with their keys in order: providers cache prompts by the bytes.
+local function body_of(request, variant, codec, changes)
+  local body, model = request, variant.model
   if changes or model and request.model ~= model then
-    body = {}
-    for key, value in pairs(request) do
-      body[key] = value
-    end
-    for key, value in pairs(changes or NOTHING) do
-      body[key] = value
-    end
-    body.model = model or body.model
+    body = common.changed(request, model, changes)
   end
-  if body.tools or body.response_format or body.functions then -- providers cache prompts by the bytes of schemas
+  if body.tools or body.response_format or body.functions then
     return codec.encode(body)
   end
   return codec.quick(body)
 end
 
-local function malformed(message)
-  return nil, { class = "transient", kind = "malformed", message = message }
-end
-
-local function beginning(text)
-  text = text:match "^%s*(.*)":sub(1, 60):gsub("%s+", " "):gsub("[%z\1-\31\127-\255]", "?")
-  return ("%q"):format(text)
-end
-
--- The error inside a 2xx document, in the forms providers are known to use, or nil.
-local function error_in(document)
-  local err = some(document.error)
-  if err and err ~= "" then
-    return true
-  end
-  return document.object == "error" or document.type == "error"
-end
-
--- A 2xx body as a table, or a verdict. `read`: the codec's decode, or its read.
-local function document_of(reply, read)
-  local document, problem, message = read(reply.body)
-  if document == nil then
-    if reply.body:find "^%s*<" then
-      return malformed("the answer is HTML or XML, not JSON: " .. beginning(reply.body))
-    elseif problem == "truncated" then
-      return nil, { class = "transient", kind = "truncated", message = "the JSON of the answer ends early: "
-        .. message }
-    elseif not reply.body:find "%S" then
-      return malformed "the answer is empty"
+local function post(path)
+  return function(request, variant, codec, changes)
+    local body, problem = body_of(request, variant, codec, changes)
+    if not body then
+      return nil, problem
     end
-    return malformed(("the answer is no JSON (%s): %s"):format(message, beginning(reply.body)))
-  elseif type(document) ~= "table" then
-    return malformed("the answer is no JSON object: " .. beginning(reply.body))
-  elseif error_in(document) then
-    return nil, M.judge(reply, document)
+    return "POST", path, common.JSON_HEADERS, body
   end
-  return document
 end
 
---- The verdict on an answer that is no success.
----@param reply { status: integer, headers: string, body: string }
----@param document any the decoded body, nil when it is no JSON
----@return table verdict
-function M.judge(reply, document)
-  local class, kind, code, message, wait = classify.classify(reply.status, reply.headers, document, reply.body)
-  if class == "accept" then -- its `error` says nothing
-    class, kind, message = "transient", "malformed", "the answer claims an error: " .. beginning(reply.body)
-  end
-  return { class = class, kind = kind, code = code, message = message, wait = wait, body = document or reply.body }
-end
+M.judge = common.judge
 
 --- Token counts in surefoot's names, or nil when the answer holds none.
 ---@param usage any
@@ -153,15 +82,7 @@ local function text_of(message)
   return #parts > 0 and table.concat(parts) or nil
 end
 
-local function parsed_of(text, request, codec)
-  local format = request and some_table(request.response_format)
-  if not text or not format or format.type ~= "json_schema" and format.type ~= "json_object" then
-    return nil
-  end
-  return (codec.decode(text))
-end
-
-local chat = { method = "POST", path = "/chat/completions", encode = body_of }
+local chat = { encode = post "/chat/completions" }
 
 function chat.decode(reply, codec, request)
   local finish = codec.finish
@@ -181,7 +102,7 @@ function chat.decode(reply, codec, request)
   local reason = some(choice.finish_reason)
   return { -- the empty fields are filled by others: named here, the table has their places
     text = text, message = message, tool_calls = calls and #calls > 0 and calls or nil,
-    parsed = parsed_of(text, request, codec), finish_reason = reason, truncated = reason == "length" or nil,
+    parsed = common.parsed_of(text, request, codec), finish_reason = reason, truncated = reason == "length" or nil,
     reasoning = some(message.reasoning_content) or some(message.reasoning), usage = M.usage(document.usage),
     model = some(document.model), id = some(document.id),
     body = not finish and document or nil, _body = finish and document or nil,
@@ -190,7 +111,7 @@ function chat.decode(reply, codec, request)
   }
 end
 
-local embeddings = { method = "POST", path = "/embeddings", encode = body_of }
+local embeddings = { encode = post "/embeddings" }
 
 function embeddings.decode(reply, codec, request)
   local document, verdict = document_of(reply, codec.decode)
@@ -220,10 +141,10 @@ function embeddings.decode(reply, codec, request)
   return { embeddings = vectors, usage = M.usage(document.usage), model = some(document.model), body = document }
 end
 
-local models = { method = "GET", path = "/models" }
+local models = {}
 
 function models.encode()
-  return nil
+  return "GET", "/models", common.ACCEPT_JSON
 end
 
 function models.decode(reply, codec)

@@ -5,6 +5,12 @@ local results = require "surefoot.result"
 local codec = json.new()
 local chat, embeddings, models = openai.operations.chat, openai.operations.embeddings, openai.operations.models
 
+-- What is sent, or nil and the problem.
+local function body_of(operation, request, model, changes)
+  local method, path, _, body = operation.encode(request, { model = model, traits = {} }, codec, changes)
+  return body, not method and path or nil
+end
+
 local function reply(body, status)
   return { status = status or 200, headers = "Content-Type: application/json\r\n", body = body }
 end
@@ -20,18 +26,18 @@ describe("openai chat", function()
       unknown = { deep = json.null } }
     local expected = { messages = { { content = "Hi", role = "user" } }, model = "up", temperature = 0.5,
       unknown = { deep = json.null } }
-    assert.same(expected, json.decode((chat.encode(request, "up", nil, codec))))
+    assert.same(expected, json.decode((body_of(chat, request, "up"))))
     expected.temperature = 0
-    assert.same(expected, json.decode((chat.encode(request, "up", { temperature = 0 }, codec))))
+    assert.same(expected, json.decode((body_of(chat, request, "up", { temperature = 0 }))))
     assert.is_nil(request.model)
     assert.same({ nil, "messages[1].content: invalid UTF-8 at byte 1 of 1 (0xFF)" },
-      { chat.encode({ messages = { { content = "\255" } } }, "m", nil, codec) })
+      { body_of(chat, { messages = { { content = "\255" } } }, "m") })
   end)
 
   it("writes schemas in one order, so that a provider's prompt cache meets the same bytes", function()
     local tool = { type = "function", ["function"] = { name = "f", parameters = { type = "object", properties = {
       zebra = { type = "string" }, apple = { type = "number" } } } } }
-    local body = chat.encode({ messages = { { role = "user", content = "Hi" } }, tools = { tool } }, "m", nil, codec)
+    local body = body_of(chat, { messages = { { role = "user", content = "Hi" } }, tools = { tool } }, "m")
     assert.equal('{"messages":[{"content":"Hi","role":"user"}],"model":"m","tools":[{"function":{"name":"f",'
       .. '"parameters":{"properties":{"apple":{"type":"number"},"zebra":{"type":"string"}},"type":"object"}},'
       .. '"type":"function"}]}', body)
@@ -183,7 +189,7 @@ end)
 
 describe("openai models", function()
   it("lists what has an id, also where only a name is given", function()
-    assert.is_nil(models.encode())
+    assert.is_nil(body_of(models))
     local fields = models.decode(reply '{"object":"list","data":[{"id":"a","owned_by":"x"},{"id":"b"}]}', codec)
     assert.same({ { id = "a", owned_by = "x" }, { id = "b" } }, fields.models)
     assert.equal("llama", models.decode(reply '{"models":[{"name":"llama"}]}', codec).models[1].id)
