@@ -73,6 +73,7 @@ build = {
         "csrc/wire/dates.c",
         "csrc/wire/headers.c",
         "csrc/wire/hints.c",
+        "csrc/wire/sse.c",
         "csrc/wire/utf8.c",
       },
       libraries = { "curl", "m", "pthread" },

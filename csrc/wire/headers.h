@@ -6,11 +6,7 @@
 #define SF_HEADERS_H
 
 #include "../policy/base.h"
-
-typedef struct sf_slice {
-  const char *data;
-  size_t length;
-} sf_slice;
+#include "slice.h"
 
 SF_BEGIN_DECLS
 
