@@ -1,10 +1,12 @@
 /*
- * wire.c: core.header, core.headers, core.retry_after, core.duration; and what a status means: core.status_verdict,
- * core.hinted, core.kinds. A header block is a string of "Name: value" lines.
+ * wire.c: core.header, core.headers, core.retry_after, core.duration; what a status means: core.status_verdict, core.hinted,
+ * core.kinds; and core.sse, the parser of event streams. A header block is a string of "Name: value" lines.
  */
+#include "../engine/memory.h"
 #include "../policy/retry_rules.h"
 #include "../wire/hints.h"
-#include "binding.h"
+#include "../wire/sse.h"
+#include "objects.h"
 
 #include <math.h>
 
@@ -96,14 +98,86 @@ static int sf_wire_hinted(lua_State *L)
   return 1;
 }
 
+/* --- event streams */
+
+#define SF_SSE_TYPE "surefoot.sse"
+
+typedef struct sf_lua_sse {
+  sf_sse parser;
+  sf_buffer buffer;
+} sf_lua_sse;
+
+/* core.sse(limit) -> parser; limit: bytes of one event */
+static int sf_wire_sse(lua_State *L)
+{
+  double limit = luaL_checknumber(L, 1);
+  luaL_argcheck(L, limit >= 1, 1, "a number of bytes expected, 1 or more");
+  sf_lua_sse *self = lua_newuserdata(L, sizeof *self);
+  *self = (sf_lua_sse){ 0 };
+  sf_sse_init(&self->parser, limit < (double)(SIZE_MAX / 2) ? (size_t)limit : SIZE_MAX);
+  luaL_getmetatable(L, SF_SSE_TYPE);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+static void sf_push_event(lua_State *L, const sf_sse_event *event)
+{
+  lua_createtable(L, 0, 2);
+  if (event->name.length > 0) {
+    lua_pushlstring(L, event->name.data, event->name.length);
+    lua_setfield(L, -2, "name");
+  }
+  lua_pushlstring(L, event->data.data, event->data.length);
+  lua_setfield(L, -2, "data");
+}
+
+/* parser:feed(bytes) -> { { name (nil: none given), data } ... } | nil, "too_large", those that came before */
+static int sf_sse_feed(lua_State *L)
+{
+  sf_lua_sse *self = sf_check_object(L, 1, SF_SSE_TYPE);
+  sf_buffer *buffer = &self->buffer;
+  size_t length;
+  const char *bytes = luaL_checklstring(L, 2, &length);
+  if (!sf_buffer_append(buffer, bytes, length)) return luaL_error(L, "not enough memory");
+  lua_newtable(L);
+  sf_sse_event event;
+  sf_sse_status status;
+  for (int i = 1; (status = sf_sse_next(&self->parser, buffer->data, buffer->length, &event)) == SF_SSE_EVENT; i++) {
+    sf_push_event(L, &event);
+    lua_rawseti(L, -2, i);
+  }
+  if (status == SF_SSE_TOO_LARGE) {
+    sf_buffer_free(buffer);
+    lua_pushnil(L);
+    lua_pushliteral(L, "too_large");
+    lua_pushvalue(L, -3);
+    return 3;
+  }
+  size_t spent = sf_sse_spent(&self->parser);
+  if (spent > 0) memmove(buffer->data, buffer->data + spent, buffer->length -= spent);
+  sf_sse_drop(&self->parser, spent);
+  return 1;
+}
+
+static int sf_sse_gc(lua_State *L)
+{
+  sf_lua_sse *self = luaL_checkudata(L, 1, SF_SSE_TYPE);
+  sf_buffer_free(&self->buffer);
+  self->parser.too_large = true; /* a finalizer of somebody else may still feed it: nothing is kept any more */
+  return 0;
+}
+
 void sf_open_wire(lua_State *L)
 {
+  static const luaL_Reg sse_methods[] = { { "feed", sf_sse_feed }, { NULL, NULL } };
+  sf_new_class(L, SF_SSE_TYPE, sse_methods, sf_sse_gc);
   static const luaL_Reg functions[] = { { "header", sf_wire_header },
                                         { "headers", sf_wire_headers },
                                         { "retry_after", sf_wire_retry_after },
                                         { "duration", sf_wire_duration },
                                         { "status_verdict", sf_wire_status_verdict },
                                         { "hinted", sf_wire_hinted },
+                                        { "sse", sf_wire_sse },
                                         { NULL, NULL } };
   luaL_setfuncs(L, functions, 0);
   lua_createtable(L, SF_KIND_COUNT, 0);
