@@ -1,5 +1,5 @@
--- What parsing an event stream costs in C: nanoseconds per event and megabytes per second, median of rounds. The copy of
--- the bytes into the parser's buffer is part of each figure.
+-- What parsing an event stream costs in C: nanoseconds per event and megabytes per second, median of rounds. The copy
+-- of the bytes into the parser's buffer is part of each figure.
 -- lua5.4 -l spec.helper spec/bench/sse_bench.lua [ROUNDS]
 
 local measure = require "spec.bench.measure"
