@@ -54,6 +54,7 @@ build = {
         "csrc/engine/reactor_epoll.c",
         "csrc/engine/report.c",
         "csrc/engine/retry.c",
+        "csrc/engine/stream.c",
         "csrc/engine/timers.c",
         "csrc/engine/transport_curl.c",
         "csrc/engine/transport_curl_answer.c",

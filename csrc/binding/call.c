@@ -174,6 +174,9 @@ int sf_lua_submit(lua_State *L)
   lua_getfield(L, 4, "events");
   options.events = lua_toboolean(L, -1);
   lua_pop(L, 1);
+  lua_getfield(L, 4, "stream");
+  options.stream = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   sf_lua_call *object = push_call_object(L);
   if (!sf_client_attach(client, engine)) return luaL_error(L, "not enough memory");
   object->call = sf_call_new(client, engine, &options);
@@ -197,6 +200,36 @@ static int push_response(lua_State *L, const sf_attempt *attempt)
   lua_pushlstring(L, attempt->body.data != NULL ? attempt->body.data : "", attempt->body.length);
   lua_pushstring(L, attempt->result == SF_RESULT_COMPLETE ? "complete" : "truncated");
   return 8;
+}
+
+/* "event", attempt, endpoint, route, name or nil, data, must decide */
+static int push_event(lua_State *L, const sf_question *question)
+{
+  const sf_target *target = &question->attempt->call->plan->targets[question->attempt->target];
+  lua_pushliteral(L, "event");
+  lua_pushinteger(L, (lua_Integer)question->attempt->number);
+  lua_pushinteger(L, (lua_Integer)target->endpoint + 1);
+  lua_pushinteger(L, (lua_Integer)target->route + 1);
+  if (question->event_name.length > 0) lua_pushlstring(L, question->event_name.data, question->event_name.length);
+  else lua_pushnil(L);
+  lua_pushlstring(L, question->event.length > 0 ? question->event.data : "", question->event.length);
+  lua_pushboolean(L, question->must_decide);
+  return 7;
+}
+
+/* "ended", attempt, endpoint, route, kind, phase, message: a stream stopped, and nobody has called it complete. */
+static int push_ended(lua_State *L, const sf_attempt *attempt)
+{
+  const sf_target *target = &attempt->call->plan->targets[attempt->target];
+  sf_failure failure = sf_attempt_failure(attempt);
+  lua_pushliteral(L, "ended");
+  lua_pushinteger(L, (lua_Integer)attempt->number);
+  lua_pushinteger(L, (lua_Integer)target->endpoint + 1);
+  lua_pushinteger(L, (lua_Integer)target->route + 1);
+  lua_pushstring(L, sf_kind_name(failure.kind));
+  lua_pushstring(L, sf_phase_name(failure.phase));
+  lua_pushstring(L, attempt->message);
+  return 7;
 }
 
 /*
@@ -291,6 +324,8 @@ static int call_next(lua_State *L)
     return 5;
   }
   case SF_QUESTION_RESPONSE: return push_response(L, question.attempt);
+  case SF_QUESTION_EVENT: return push_event(L, &question);
+  case SF_QUESTION_ENDED: return push_ended(L, question.attempt);
   case SF_QUESTION_SETTLED: return push_settled(L, call);
   default: lua_pushliteral(L, "wait"); return 1;
   }
@@ -350,6 +385,24 @@ static int call_answer(lua_State *L)
   if (answer.cls > SF_CLASS_ACCEPT && answer.kind == SF_KIND_OK)
     return luaL_argerror(L, 4, "a failure needs an error kind");
   if (attempt > 0) sf_call_answer(call, (uint32_t)attempt, &answer);
+  return 0;
+}
+
+/* call:commit(attempt): the event that was given last is content, and the caller's */
+static int call_commit(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  lua_Integer attempt = luaL_checkinteger(L, 2);
+  if (attempt > 0) sf_call_commit(call, (uint32_t)attempt);
+  return 0;
+}
+
+/* call:finishing(attempt): every choice has finished */
+static int call_finishing(lua_State *L)
+{
+  sf_call *call = check_call(L);
+  lua_Integer attempt = luaL_checkinteger(L, 2);
+  if (attempt > 0) sf_call_finishing(call, (uint32_t)attempt);
   return 0;
 }
 
@@ -520,6 +573,8 @@ void sf_open_call(lua_State *L)
     { "encode", call_encode },
     { "skip", call_skip },
     { "answer", call_answer },
+    { "commit", call_commit },
+    { "finishing", call_finishing },
     { "cancel", call_cancel },
     { "trail", call_trail },
     { "info", call_info },

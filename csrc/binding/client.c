@@ -51,6 +51,7 @@ static const sf_option timeout_options[] = {
   { "first_token", SF_OPTION_SECONDS, offsetof(sf_timeouts, first_token), NULL },
   { "idle", SF_OPTION_SECONDS, offsetof(sf_timeouts, idle), NULL },
   { "attempt", SF_OPTION_SECONDS, offsetof(sf_timeouts, attempt), NULL },
+  { "stream_first_byte", SF_OPTION_SECONDS, offsetof(sf_timeouts, stream_first_byte), NULL },
 };
 
 static const sf_option keepalive_options[] = {
@@ -133,7 +134,9 @@ static void read_statuses(lua_State *L, sf_status_set *set)
 
 static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
 {
-  *config = (sf_client_config){ .response_limit = SIZE_MAX, .header_limit = SIZE_MAX };
+  *config = (sf_client_config){
+    .response_limit = SIZE_MAX, .header_limit = SIZE_MAX, .event_limit = SIZE_MAX, .stream_limit = SIZE_MAX
+  };
   sf_policy_read(L, lua_gettop(L), retry_options, COUNT(retry_options), config);
   read_jitter(L, &config->backoff);
   read_statuses(L, &config->on_status);
@@ -152,6 +155,8 @@ static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
   if (push_table(L, "limits")) {
     config->response_limit = (size_t)number_field(L, "response_bytes", 0);
     config->header_limit = (size_t)number_field(L, "header_bytes", 0);
+    config->event_limit = (size_t)number_field(L, "event_bytes", 16e6);
+    config->stream_limit = (size_t)number_field(L, "stream_buffer_bytes", 1e6);
     lua_pop(L, 1);
   }
 }
@@ -279,7 +284,7 @@ static void read_endpoint(lua_State *L, sf_client *client, uint32_t index)
   read_line(L, endpoint);
   read_header_lines(L, endpoint);
   read_keys(L, client, index);
-  endpoint->timeout = (sf_timeouts){ SF_NEVER, 0, SF_NEVER, SF_NEVER, SF_NEVER };
+  endpoint->timeout = (sf_timeouts){ SF_NEVER, 0, SF_NEVER, SF_NEVER, SF_NEVER, SF_NEVER };
   read_table(L, "timeout", timeout_options, COUNT(timeout_options), &endpoint->timeout);
   endpoint->has_breaker = push_table(L, "breaker");
   if (endpoint->has_breaker) {

@@ -16,7 +16,7 @@ enum {
   BUFFER_KEPT = 64 * 1024, /* a larger one is not kept for the next attempt */
 };
 
-static void say(sf_attempt *attempt, const char *message)
+void sf_attempt_say(sf_attempt *attempt, const char *message)
 {
   size_t length = strlen(message);
   if (length >= sizeof attempt->message) length = sizeof attempt->message - 1;
@@ -31,7 +31,7 @@ static sf_timeouts timeouts_of(const sf_attempt *attempt)
   if (!attempt->call->has_timeout) return timeout;
   const sf_timeouts *own = &attempt->call->timeout;
   if (own->connect >= 0) timeout.connect = own->connect;
-  if (own->first_byte >= 0) timeout.first_byte = own->first_byte;
+  if (own->first_byte >= 0) timeout.first_byte = timeout.stream_first_byte = own->first_byte;
   if (own->first_token >= 0) timeout.first_token = own->first_token;
   if (own->idle >= 0) timeout.idle = own->idle;
   if (own->attempt >= 0) timeout.attempt = own->attempt;
@@ -40,24 +40,49 @@ static sf_timeouts timeouts_of(const sf_attempt *attempt)
 
 /* ---- phases ---- */
 
+static int64_t earlier(int64_t due, sf_phase *phase, int64_t other_due, sf_phase other)
+{
+  if (due < other_due) return due;
+  *phase = other;
+  return other_due;
+}
+
+/* Events are wanted. Until the first content it is awaited, too; after it there is only silence to fear. */
+static int64_t stream_due(const sf_attempt *attempt, const sf_timeouts *timeout, int64_t whole, sf_phase *phase)
+{
+  const sf_stream *stream = &attempt->stream;
+  int64_t idle = stream->finishing ? sf_time_min(SF_FAREWELL_NS, timeout->idle) : timeout->idle;
+  int64_t silence = sf_time_add(attempt->last_byte_ns, idle);
+  *phase = SF_PHASE_IDLE;
+  if (stream->committed) return silence;
+  int64_t token = sf_time_add(attempt->connected_ns, timeout->first_token);
+  if (attempt->first_byte)
+    return earlier(earlier(silence, phase, token, SF_PHASE_FIRST_TOKEN), phase, whole, SF_PHASE_ATTEMPT);
+  *phase = SF_PHASE_FIRST_BYTE;
+  int64_t byte = sf_time_add(attempt->connected_ns, timeout->stream_first_byte);
+  return earlier(earlier(byte, phase, token, SF_PHASE_FIRST_TOKEN), phase, whole, SF_PHASE_ATTEMPT);
+}
+
 /* The timer that counts now, and when it ends. */
-static int64_t phase_due(sf_attempt *attempt, sf_phase *phase)
+static int64_t phase_due(const sf_attempt *attempt, sf_phase *phase)
 {
   const sf_timeouts timeout = timeouts_of(attempt);
-  int64_t due, whole = sf_time_add(attempt->started_ns, timeout.attempt);
+  int64_t whole = sf_time_add(attempt->started_ns, timeout.attempt);
   if (!attempt->connected) {
     *phase = SF_PHASE_CONNECT;
-    due = sf_time_add(attempt->connecting_ns, timeout.connect);
-  } else if (!attempt->first_byte) {
-    *phase = SF_PHASE_FIRST_BYTE;
-    due = timeout.first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout.first_byte) : whole;
-  } else {
-    *phase = SF_PHASE_IDLE;
-    due = sf_time_add(attempt->last_byte_ns, timeout.idle);
+    return earlier(sf_time_add(attempt->connecting_ns, timeout.connect), phase, whole, SF_PHASE_ATTEMPT);
   }
-  if (due < whole) return due;
-  *phase = SF_PHASE_ATTEMPT;
-  return whole;
+  bool plain = attempt->any_response && !attempt->stream.on;
+  if (attempt->request.stream && !plain)
+    return sf_time_add(stream_due(attempt, &timeout, whole, phase),
+                       sf_stream_waited(&attempt->stream, sf_engine_now(attempt->call->engine)));
+  if (attempt->first_byte) {
+    *phase = SF_PHASE_IDLE;
+    return earlier(sf_time_add(attempt->last_byte_ns, timeout.idle), phase, whole, SF_PHASE_ATTEMPT);
+  }
+  *phase = SF_PHASE_FIRST_BYTE;
+  int64_t byte = timeout.first_byte > 0 ? sf_time_add(attempt->connected_ns, timeout.first_byte) : whole;
+  return earlier(byte, phase, whole, SF_PHASE_ATTEMPT);
 }
 
 static void attempt_ended(sf_attempt *attempt, int64_t now)
@@ -78,7 +103,7 @@ static void arm(sf_attempt *attempt, int64_t due)
 }
 
 /* A phase has begun. A timer that is set for later than its end must not be waited for; an earlier one looks again. */
-static void phase_begins(sf_attempt *attempt)
+void sf_attempt_phase_begins(sf_attempt *attempt)
 {
   sf_phase phase;
   int64_t due = phase_due(attempt, &phase);
@@ -90,6 +115,10 @@ static void phase_fire(sf_timer *timer, int64_t now)
   sf_attempt *attempt = (sf_attempt *)((char *)timer - offsetof(sf_attempt, timer));
   sf_engine *engine = attempt->call->engine;
   sf_phase phase;
+  if (attempt->stream.pending) { /* its owner is asked: looked at again when that has answered */
+    arm(attempt, sf_time_add(now, timeouts_of(attempt).idle));
+    return;
+  }
   int64_t due = phase_due(attempt, &phase), late = now - attempt->armed_ns;
   if (due <= now && late > LATE_NS && attempt->forgiven != phase) {
     attempt->forgiven = phase;
@@ -117,7 +146,7 @@ static void on_connected(sf_exchange *exchange)
   sf_attempt *attempt = (sf_attempt *)exchange;
   attempt->connected = attempt->sent = attempt->call->sent = true;
   attempt->connected_ns = sf_engine_now(attempt->call->engine);
-  phase_begins(attempt);
+  sf_attempt_phase_begins(attempt);
 }
 
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
@@ -128,7 +157,9 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   attempt->status = status;
   attempt->any_response = true;
   if (length > call->client->config.header_limit || !sf_buffer_append(&attempt->headers, block, length)) return false;
-  if (status < 200 || status >= 300) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
+  bool success = status >= 200 && status < 300;
+  if (!success) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
+  else if (attempt->request.stream) sf_stream_open(attempt, block, length);
   if (endpoint->rate_config.adaptive) {
     sf_adaptive_config config = sf_adaptive_config_default();
     sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
@@ -152,19 +183,24 @@ static bool grow_body(sf_attempt *attempt, size_t length)
   return sf_buffer_reserve(&attempt->body, length, least);
 }
 
+static void first_byte(sf_attempt *attempt, int64_t now)
+{
+  attempt->first_byte = true;
+  attempt->first_byte_ns = now;
+  sf_attempt_phase_begins(attempt);
+  if (attempt->stream.on || attempt->status < 200 || attempt->status >= 300) return;
+  attempt->first_token_ns = now;
+  sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK,
+                now - attempt->started_ns, 0);
+}
+
 static bool on_body(sf_exchange *exchange, const char *data, size_t length)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
   int64_t now = sf_engine_now(attempt->call->engine);
   attempt->last_byte_ns = now;
-  if (!attempt->first_byte) {
-    attempt->first_byte = true;
-    attempt->first_byte_ns = now;
-    phase_begins(attempt);
-    if (attempt->status >= 200 && attempt->status < 300)
-      sf_call_event(attempt->call, SF_EVENT_FIRST_TOKEN, attempt->number, sf_attempt_trail(attempt)->endpoint,
-                    SF_KIND_OK, now - attempt->started_ns, 0);
-  }
+  if (!attempt->first_byte) first_byte(attempt, now);
+  if (attempt->stream.on) return sf_stream_feed(attempt, data, length);
   if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
   if (attempt->body.capacity - attempt->body.length < length && !grow_body(attempt, length)) return false;
   return sf_buffer_append(&attempt->body, data, length);
@@ -179,7 +215,7 @@ static void on_done(sf_exchange *exchange, const sf_done *done)
   attempt->any_response = attempt->any_response || done->any_response;
   attempt->sent = attempt->sent || done->bytes_sent > 0;
   if (attempt->sent) attempt->call->sent = true;
-  if (done->message != NULL && done->message[0] != '\0') say(attempt, done->message);
+  if (!attempt->explained && done->message != NULL && done->message[0] != '\0') sf_attempt_say(attempt, done->message);
   attempt_ended(attempt, sf_engine_now(attempt->call->engine));
 }
 
@@ -265,6 +301,7 @@ static bool fill_request(sf_attempt *attempt)
   attempt->request.body_length = variant->body_length;
   attempt->request.line = &endpoint->line;
   attempt->request.header_limit = call->client->config.header_limit;
+  attempt->request.stream = call->streams;
   return true;
 }
 
@@ -349,7 +386,7 @@ static void exchange_start(sf_attempt *attempt, int64_t now)
   arm(attempt, phase_due(attempt, &phase));
   if (engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
   attempt->result = SF_RESULT_BAD_REQUEST;
-  say(attempt, "the request could not be started");
+  sf_attempt_say(attempt, "the request could not be started");
   sf_timers_clear(&engine->timers, &attempt->timer);
   attempt_ended(attempt, now);
 }
@@ -372,6 +409,7 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
   attempt->started_ns = now;
+  attempt->first_token_ns = -1;
   attempt->number = ++call->attempt_count;
   attempt->next = call->live;
   call->live = attempt;
@@ -416,31 +454,50 @@ static const struct {
   [SF_RESULT_BAD_REQUEST] = { SF_KIND_INVALID_REQUEST, SF_CLASS_FINAL, SF_OUTCOME_CANCELLED },
 };
 
-static void fail(sf_attempt *attempt, sf_failure failure)
+sf_failure sf_attempt_failure(const sf_attempt *attempt)
+{
+  bool connecting = attempt->phase == SF_PHASE_CONNECT, shown = attempt->stream.committed;
+  sf_failure failure = {
+    .cls = transport_verdicts[attempt->result].cls,
+    .kind = transport_verdicts[attempt->result].kind,
+    .outcome = transport_verdicts[attempt->result].outcome,
+    .phase = attempt->phase,
+    .attempt = attempt->number,
+    .target = attempt->target,
+    .key = attempt->key,
+    .hint_ns = attempt->hint.after_ns,
+  };
+  if (attempt->timed_out) {
+    failure.cls = SF_CLASS_TRANSIENT;
+    failure.kind = SF_KIND_TIMEOUT;
+    failure.outcome = connecting ? SF_OUTCOME_CONNECT_FAILED
+                      : shown    ? SF_OUTCOME_IDLE_AFTER_COMMIT
+                                 : SF_OUTCOME_TIMEOUT;
+  } else if (attempt->result == SF_RESULT_COMPLETE) { /* a stream that only stopped */
+    failure.cls = SF_CLASS_TRANSIENT;
+    failure.kind = SF_KIND_TRUNCATED;
+    failure.outcome = SF_OUTCOME_SERVER_ERROR;
+  }
+  if (shown && failure.outcome == SF_OUTCOME_SERVER_ERROR) failure.outcome = SF_OUTCOME_CUT_AFTER_COMMIT;
+  return failure;
+}
+
+static void fail(sf_attempt *attempt)
 {
   sf_call *call = attempt->call;
   sf_trail *trail = sf_attempt_trail(attempt);
-  failure.attempt = attempt->number;
-  failure.target = attempt->target;
-  failure.key = attempt->key;
-  failure.hint_ns = attempt->hint.after_ns;
+  sf_failure failure = sf_attempt_failure(attempt);
   trail->phase = failure.phase;
   sf_message_set(&trail->message, attempt->message);
   sf_attempt_report(attempt, failure.outcome, failure.kind, -1);
   sf_retry_decide(call, &failure);
 }
 
-static void fail_by_timer(sf_attempt *attempt)
+static void count_timeout(sf_attempt *attempt)
 {
-  bool connecting = attempt->phase == SF_PHASE_CONNECT;
-  sf_numbers *numbers = &sf_attempt_endpoint(attempt)->numbers;
-  numbers->timeouts++;
+  sf_attempt_endpoint(attempt)->numbers.timeouts++;
   attempt->call->client->numbers.timeouts++;
-  say(attempt, connecting ? "no connection in time" : "no answer in time");
-  fail(attempt, (sf_failure){ .cls = SF_CLASS_TRANSIENT,
-                              .kind = SF_KIND_TIMEOUT,
-                              .phase = attempt->phase,
-                              .outcome = connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT });
+  sf_attempt_say(attempt, attempt->phase == SF_PHASE_CONNECT ? "no connection in time" : "no answer in time");
 }
 
 static sf_slot_effect slot_effect(const sf_attempt *attempt)
@@ -451,26 +508,63 @@ static sf_slot_effect slot_effect(const sf_attempt *attempt)
   return sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome].slot;
 }
 
+static void unlink_ended(sf_engine *engine, sf_attempt *attempt)
+{
+  for (sf_attempt **place = &engine->ended; *place != NULL; place = &(*place)->next_ended) {
+    if (*place != attempt) continue;
+    *place = attempt->next_ended;
+    if (*place == NULL) engine->ended_tail = place;
+    return;
+  }
+}
+
+/* Must the owner say what this means? Of a stream it may have taken a part, and has yet to take the rest. */
+static bool must_ask(const sf_attempt *attempt)
+{
+  if (attempt->stream.on)
+    return attempt->stream.committed || attempt->stream.pending ||
+           (!attempt->timed_out && attempt->result == SF_RESULT_COMPLETE);
+  bool cut_error = attempt->result == SF_RESULT_TRUNCATED && attempt->status >= 300;
+  return !attempt->timed_out && (attempt->result == SF_RESULT_COMPLETE || cut_error);
+}
+
 void sf_attempt_judge(sf_attempt *attempt)
 {
   sf_call *call = attempt->call;
   sf_timers_clear(&call->engine->timers, &attempt->timer);
   if (!attempt->timed_out && restart_stale(attempt)) return;
   sf_admission_release(attempt, slot_effect(attempt), attempt->ended_ns);
-  if (attempt->timed_out) {
-    fail_by_timer(attempt);
+  if (attempt->timed_out && !attempt->stream.finishing) count_timeout(attempt);
+  if (!must_ask(attempt)) {
+    fail(attempt);
     return;
   }
-  bool cut_error = attempt->result == SF_RESULT_TRUNCATED && attempt->status >= 300;
-  if (attempt->result == SF_RESULT_COMPLETE || cut_error) {
-    attempt->asking = true;
-    sf_waiter_wake(call->engine, &call->waiter);
+  attempt->asking = true;
+  sf_waiter_wake(call->engine, &call->waiter);
+}
+
+void sf_attempt_refuse(sf_attempt *attempt)
+{
+  sf_engine *engine = attempt->call->engine;
+  attempt->result = SF_RESULT_TOO_LARGE;
+  attempt->timed_out = false;
+  attempt->phase = SF_PHASE_IDLE;
+  if (attempt->ended) return; /* its end is being asked about */
+  engine->transport->ops->cancel(engine->transport, &attempt->exchange);
+  attempt_ended(attempt, sf_engine_now(engine));
+}
+
+void sf_attempt_let_run_dry(sf_attempt *attempt)
+{
+  sf_engine *engine = attempt->call->engine;
+  sf_timers_clear(&engine->timers, &attempt->timer);
+  if (attempt->ended) {
+    if (!attempt->asking) unlink_ended(engine, attempt);
     return;
   }
-  fail(attempt, (sf_failure){ .cls = transport_verdicts[attempt->result].cls,
-                              .kind = transport_verdicts[attempt->result].kind,
-                              .phase = attempt->phase,
-                              .outcome = transport_verdicts[attempt->result].outcome });
+  engine->transport->ops->run_dry(engine->transport, &attempt->exchange);
+  attempt->ended = true;
+  attempt->ended_ns = sf_engine_now(engine);
 }
 
 static void unlink_live(sf_attempt *attempt)
@@ -486,22 +580,12 @@ void sf_attempt_free(sf_attempt *attempt)
   attempt_free(attempt);
 }
 
-static void unlink_ended(sf_engine *engine, sf_attempt *attempt)
-{
-  for (sf_attempt **place = &engine->ended; *place != NULL; place = &(*place)->next_ended) {
-    if (*place != attempt) continue;
-    *place = attempt->next_ended;
-    if (*place == NULL) engine->ended_tail = place;
-    return;
-  }
-}
-
-void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind)
+void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)
 {
   sf_engine *engine = attempt->call->engine;
   sf_timers_clear(&engine->timers, &attempt->timer);
   if (!attempt->ended && engine->transport != NULL)
     engine->transport->ops->cancel(engine->transport, &attempt->exchange);
   if (attempt->ended && !attempt->asking) unlink_ended(engine, attempt);
-  sf_attempt_report(attempt, outcome, kind, -1);
+  sf_attempt_report(attempt, outcome, kind, tokens);
 }

@@ -103,6 +103,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   call->max_attempts = options->max_attempts > 0 ? options->max_attempts : client->config.max_attempts;
   call->estimate = options->estimate;
   call->wants_events = options->events;
+  call->streams = options->stream;
   call->submitted_ns = call->idle_since_ns = sf_engine_now(engine);
   call->deadline_ns = sf_time_add(call->submitted_ns, options->deadline_ns);
   call->deadline_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = deadline_fire };
@@ -189,54 +190,133 @@ void sf_call_submit(sf_call *call)
   sf_engine_turned(engine);
 }
 
+/* Events that were taken make room: the next one is looked for, a paused exchange goes on. */
+static void advance_streams(sf_call *call)
+{
+  bool moved = false;
+  for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next) {
+    if (!attempt->stream.on || attempt->stream.pending) continue;
+    moved = sf_stream_advance(attempt) || moved;
+    if (!attempt->ended && !attempt->stream.pending) sf_attempt_phase_begins(attempt);
+  }
+  if (moved) sf_engine_turned(call->engine);
+}
+
+static sf_question event_question(sf_attempt *attempt)
+{
+  sf_question question = { .name = SF_QUESTION_EVENT, .attempt = attempt };
+  sf_stream_take(attempt, &question.event_name, &question.event);
+  question.must_decide = sf_stream_must_decide(&attempt->stream);
+  return question;
+}
+
 sf_question sf_call_next(sf_call *call)
 {
+  if (call->streams) advance_streams(call);
   sf_waiter_quiet(call->engine, &call->waiter);
   if (call->state == SF_CALL_SETTLED) return (sf_question){ .name = SF_QUESTION_SETTLED };
-  for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
-    if (attempt->asking) return (sf_question){ .name = SF_QUESTION_RESPONSE, .attempt = attempt };
+  for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next) {
+    if (attempt->stream.pending) return event_question(attempt);
+    if (!attempt->asking) continue;
+    return (sf_question){ .name = attempt->stream.on ? SF_QUESTION_ENDED : SF_QUESTION_RESPONSE, .attempt = attempt };
+  }
   if (call->state == SF_CALL_ENCODING) return (sf_question){ .name = SF_QUESTION_ENCODE, .target = call->wanted };
   return (sf_question){ .name = SF_QUESTION_WAIT };
 }
 
-static sf_attempt *asking_attempt(sf_call *call, uint32_t number)
+/* The live attempt that its owner may speak of: it is asked about, or an event of its was given. */
+static sf_attempt *asked_attempt(sf_call *call, uint32_t number)
 {
   for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
-    if (attempt->number == number) return attempt->asking ? attempt : NULL;
+    if (attempt->number == number) return attempt->asking || attempt->stream.on ? attempt : NULL;
   return NULL;
 }
 
-void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
+void sf_call_commit(sf_call *call, uint32_t number)
 {
-  sf_attempt *attempt = asking_attempt(call, number);
-  if (attempt == NULL) return;
-  const sf_status_set *listed = &call->client->config.on_status;
+  sf_attempt *attempt = asked_attempt(call, number);
+  if (attempt == NULL || !attempt->stream.on || call->committed) return;
+  call->committed = attempt->stream.committed = true;
+  attempt->first_token_ns = attempt->stream.taken_ns;
+  while (call->live != attempt || attempt->next != NULL)
+    sf_attempt_drop(call->live != attempt ? call->live : attempt->next, SF_OUTCOME_CANCELLED, SF_KIND_CANCELLED, -1);
+  sf_call_event(call, SF_EVENT_FIRST_TOKEN, number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK,
+                attempt->first_token_ns - attempt->started_ns, 0);
+  if (!attempt->ended) sf_attempt_phase_begins(attempt);
+  sf_engine_turned(call->engine);
+}
+
+void sf_call_finishing(sf_call *call, uint32_t number)
+{
+  sf_attempt *attempt = asked_attempt(call, number);
+  if (attempt == NULL || !attempt->stream.on) return;
+  attempt->stream.finishing = true;
+  if (!attempt->ended) sf_attempt_phase_begins(attempt);
+  sf_engine_turned(call->engine);
+}
+
+/* What the owner's word and the status make of an answer. */
+static sf_verdict verdict_on(const sf_attempt *attempt, const sf_answer *answer)
+{
+  const sf_status_set *listed = &attempt->call->client->config.on_status;
   sf_outcome told = sf_retry_rule_outcome(answer->cls, answer->kind, attempt->status);
   sf_verdict verdict = answer->cls == SF_CLASS_NONE
                            ? sf_retry_rule_status(attempt->status, listed)
                            : sf_retry_rule_listed((sf_verdict){ answer->cls, answer->kind, told }, attempt->status,
                                                   listed);
   if (verdict.cls != SF_CLASS_ACCEPT) verdict = sf_retry_rule_hinted(verdict, attempt->hint.should_retry);
+  return verdict;
+}
+
+static sf_failure failure_told(const sf_attempt *attempt, sf_verdict verdict, const sf_answer *answer)
+{
+  sf_failure failure = {
+    .cls = verdict.cls,
+    .kind = verdict.kind,
+    .outcome = verdict.outcome,
+    .attempt = attempt->number,
+    .target = attempt->target,
+    .key = attempt->key,
+    .hint_ns = attempt->hint.after_ns > 0 ? attempt->hint.after_ns : answer->wait_ns,
+    .message = answer->message,
+  };
+  if (!attempt->stream.on) return failure;
+  sf_failure end = sf_attempt_failure(attempt);
+  if (attempt->asking && verdict.kind == end.kind) { /* as the transport, or a timer, ended it */
+    failure.outcome = end.outcome;
+    failure.phase = end.phase;
+  } else if (attempt->stream.committed && verdict.outcome == SF_OUTCOME_SERVER_ERROR) {
+    failure.outcome = SF_OUTCOME_CUT_AFTER_COMMIT;
+  }
+  if (attempt->stream.committed) failure.cls = SF_CLASS_FINAL; /* what was shown cannot be taken back */
+  return failure;
+}
+
+static void refused(sf_attempt *attempt, sf_verdict verdict, const sf_answer *answer)
+{
+  sf_call *call = attempt->call;
+  sf_failure failure = failure_told(attempt, verdict, answer);
+  attempt->hint.after_ns = failure.hint_ns;
+  sf_attempt_trail(attempt)->phase = failure.phase;
+  sf_attempt_drop(attempt, failure.outcome, failure.kind, answer->tokens);
+  sf_retry_decide(call, &failure);
+}
+
+void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
+{
+  sf_attempt *attempt = asked_attempt(call, number);
+  if (attempt == NULL) return;
+  sf_engine *engine = call->engine;
+  sf_verdict verdict = verdict_on(attempt, answer);
   if (answer->message != NULL) sf_message_set(&call->trail[number - 1].message, answer->message);
   if (verdict.cls == SF_CLASS_ACCEPT) {
+    sf_attempt_let_run_dry(attempt);
     sf_attempt_report(attempt, SF_OUTCOME_SUCCESS, SF_KIND_OK, answer->tokens);
     sf_call_settle(call, true, SF_KIND_OK, number, NULL);
   } else {
-    sf_failure failure = {
-      .cls = verdict.cls,
-      .kind = verdict.kind,
-      .outcome = verdict.outcome,
-      .attempt = number,
-      .target = attempt->target,
-      .key = attempt->key,
-      .hint_ns = attempt->hint.after_ns > 0 ? attempt->hint.after_ns : answer->wait_ns,
-      .message = answer->message,
-    };
-    attempt->hint.after_ns = failure.hint_ns;
-    sf_attempt_report(attempt, verdict.outcome, verdict.kind, answer->tokens);
-    sf_retry_decide(call, &failure);
+    refused(attempt, verdict, answer);
   }
-  sf_engine_turned(call->engine);
+  sf_engine_turned(engine);
 }
 
 /* What a success gives back to the retry budget: the cost of the last retry, or one for a clean call. */
@@ -275,7 +355,7 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   sf_queue_leave(call);
   sf_timers_clear(&engine->timers, &call->deadline_timer);
   sf_timers_clear(&engine->timers, &call->wake_timer);
-  while (call->live != NULL) sf_attempt_drop(call->live, outcome_of_end(kind), ok ? SF_KIND_CANCELLED : kind);
+  while (call->live != NULL) sf_attempt_drop(call->live, outcome_of_end(kind), ok ? SF_KIND_CANCELLED : kind, -1);
   call->state = SF_CALL_SETTLED;
   call->ok = ok;
   call->kind = kind;

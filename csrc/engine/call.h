@@ -10,6 +10,7 @@
 #include "../wire/hints.h"
 #include "client.h"
 #include "memory.h"
+#include "stream.h"
 
 enum { SF_TARGET_WORDS = SF_MAX_TARGETS / 64, SF_MESSAGE_BYTES = 192, SF_MAX_HEADERS = 96, SF_FIRST_TRAIL = 2 };
 
@@ -91,11 +92,15 @@ struct sf_attempt {
   double tokens; /* reserved */
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
   int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
+  int64_t
+      first_token_ns; /* plain answers: first byte of the body; streams: the event that was committed on; < 0 = none */
   int status;
   sf_retry_hint hint;
   sf_result result;
   sf_phase phase;
   bool reused, any_response, sent;
+  bool explained; /* `message` says why it was refused: the transport need not */
+  sf_stream stream;
   char *secret; /* the key's header, behind the URL: wiped with the attempt; NULL = none */
   size_t secret_bytes;
   sf_buffer headers, body; /* from here on memory is kept from use to use; all before is cleared */
@@ -122,6 +127,7 @@ struct sf_call {
   sf_timeouts timeout;
   uint32_t max_attempts;
   double estimate; /* tokens */
+  bool streams;    /* its answer is wanted as events */
   char *header_text;
   size_t header_count;
   sf_variant *variants; /* plan->variant_count of them; a single one is `variant` */
@@ -139,7 +145,7 @@ struct sf_call {
   uint32_t attempt_count;
   sf_trail *trail; /* begins as first_trail */
   size_t trail_capacity;
-  bool sent;
+  bool sent, committed; /* committed: something of a stream was shown */
   /* the end */
   bool ok;
   sf_kind kind;
@@ -165,15 +171,25 @@ typedef struct sf_call_options {
   double estimate;            /* tokens */
   uint32_t max_attempts;      /* 0 = the client's */
   const sf_timeouts *timeout; /* NULL: the lines' own; a field < 0: the line's own */
-  bool events;
+  bool events;                /* an observer wants to hear what happens */
+  bool stream;                /* the answer is wanted as events */
 } sf_call_options;
 
-typedef enum { SF_QUESTION_WAIT, SF_QUESTION_ENCODE, SF_QUESTION_RESPONSE, SF_QUESTION_SETTLED } sf_question_name;
+typedef enum {
+  SF_QUESTION_WAIT,
+  SF_QUESTION_ENCODE,
+  SF_QUESTION_RESPONSE, /* a finished body */
+  SF_QUESTION_EVENT,    /* of a stream; it is given once, and saying nothing of it means: go on */
+  SF_QUESTION_ENDED,    /* a stream ended that nobody has called complete */
+  SF_QUESTION_SETTLED
+} sf_question_name;
 
 typedef struct sf_question {
   sf_question_name name;
-  uint32_t target;           /* ENCODE: the target whose variant is wanted */
-  const sf_attempt *attempt; /* RESPONSE */
+  uint32_t target;            /* ENCODE: the target whose variant is wanted */
+  const sf_attempt *attempt;  /* RESPONSE, EVENT, ENDED */
+  sf_slice event_name, event; /* EVENT: valid until the next entry */
+  bool must_decide;           /* EVENT: enough was held back: commit or fail */
 } sf_question;
 
 typedef struct sf_answer {
@@ -196,7 +212,15 @@ void sf_call_skip(sf_call *call, uint32_t variant, sf_kind why);
 
 void sf_call_submit(sf_call *call);
 sf_question sf_call_next(sf_call *call);
+
+/* The owner's word on a body, an event, or the end of a stream. Accepting a stream whose bytes go on lets them run dry. */
 void sf_call_answer(sf_call *call, uint32_t attempt, const sf_answer *answer);
+
+/* The event taken last is content: the stream is the caller's now, its rivals are cancelled. */
+void sf_call_commit(sf_call *call, uint32_t attempt);
+/* Every choice has finished: only a farewell can come, and is waited for briefly. */
+void sf_call_finishing(sf_call *call, uint32_t attempt);
+
 void sf_call_cancel(sf_call *call, sf_kind kind); /* the owner turns the engine, after all that it cancels */
 
 /* Cancels what still runs, and frees. The caller ends with sf_engine_turned, or sf_engine_postpone. */
@@ -218,6 +242,17 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
 void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind,
                    int64_t wait_ns, double value);
 
+/* What is known of a failed attempt. */
+typedef struct sf_failure {
+  sf_class cls;
+  sf_kind kind;
+  sf_phase phase;
+  sf_outcome outcome;
+  uint32_t attempt, target, key;
+  int64_t hint_ns; /* < 0 = none */
+  const char *message;
+} sf_failure;
+
 /* attempt.c */
 /* What admission took for an attempt; it is given back by the attempt's end. */
 typedef struct sf_grant {
@@ -233,23 +268,22 @@ void sf_attempt_judge(sf_attempt *attempt);   /* its bytes ended: decide, or ask
 void sf_attempt_free(sf_attempt *attempt);    /* after its report: it is no longer live */
 void sf_attempt_discard(sf_attempt *attempt); /* one that is in no use: gives its memory back */
 /* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
-void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind);
+void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens);
+/* Its owner has taken an event, or said what one means: another phase may have begun. */
+void sf_attempt_phase_begins(sf_attempt *attempt);
+/* Ends the exchange because what comes is too much. */
+void sf_attempt_refuse(sf_attempt *attempt);
+/* Nothing more is wanted of it: its last bytes may come for a while, so that the connection can be used again. */
+void sf_attempt_let_run_dry(sf_attempt *attempt);
+void sf_attempt_say(sf_attempt *attempt, const char *message);
+/* How an exchange ended that brought no whole answer. */
+sf_failure sf_attempt_failure(const sf_attempt *attempt);
 
 /* report.c */
 /* Reports to every policy what the matrix says, frees the attempt. */
 void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens);
 
-/* retry.c: what follows from a failed attempt. */
-typedef struct sf_failure {
-  sf_class cls;
-  sf_kind kind;
-  sf_phase phase;
-  sf_outcome outcome;
-  uint32_t attempt, target, key;
-  int64_t hint_ns; /* < 0 = none */
-  const char *message;
-} sf_failure;
-
+/* retry.c */
 void sf_retry_decide(sf_call *call, const sf_failure *failure);
 /* Was this key refused or spent in this call? */
 bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);

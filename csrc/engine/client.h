@@ -27,6 +27,7 @@ enum {
 
 typedef struct sf_timeouts {
   int64_t connect, first_byte, first_token, idle, attempt; /* ns; first_byte 0 = as attempt */
+  int64_t stream_first_byte;                               /* of calls that want events */
 } sf_timeouts;
 
 typedef struct sf_rate_config {
@@ -120,6 +121,7 @@ typedef struct sf_client_config {
   sf_concurrency_config concurrency;
   sf_routing_config routing;
   size_t response_limit, header_limit;
+  size_t event_limit, stream_limit; /* bytes of one event; unread, where the exchange cannot be paused */
 } sf_client_config;
 
 struct sf_client {

@@ -11,7 +11,7 @@ static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t n
   int64_t elapsed = (attempt->ended ? attempt->ended_ns : now) - attempt->started_ns, sample;
   switch (effect) {
   case SF_EWMA_FIRST_TOKEN:
-    sample = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : elapsed;
+    sample = attempt->first_token_ns >= 0 ? attempt->first_token_ns - attempt->started_ns : elapsed;
     break;
   case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
   case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
@@ -28,7 +28,7 @@ static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_
   sf_call *call = attempt->call;
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   if (!endpoint->has_breaker) return;
-  int64_t first_token = attempt->first_byte ? attempt->first_byte_ns - attempt->started_ns : -1;
+  int64_t first_token = attempt->first_token_ns >= 0 ? attempt->first_token_ns - attempt->started_ns : -1;
   sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
   sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
                     &attempt->permit, effect, first_token);
@@ -72,7 +72,8 @@ static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
   if (kind == SF_KIND_OK) {
     numbers->successes++;
     sf_numbers_latency(&numbers->latency, trail->latency_ns);
-    if (attempt->first_byte) sf_numbers_latency(&numbers->first_token, trail->first_byte_ns);
+    if (attempt->first_token_ns >= 0)
+      sf_numbers_latency(&numbers->first_token, attempt->first_token_ns - attempt->started_ns);
   } else {
     numbers->errors[kind]++;
   }
@@ -96,8 +97,8 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   report_rate(attempt, outcome, now);
   if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
   close_trail(attempt, kind, now);
-  if (outcome == SF_OUTCOME_SUCCESS && attempt->first_byte)
-    call->first_token_ns = attempt->first_byte_ns - call->submitted_ns;
+  bool shown = outcome == SF_OUTCOME_SUCCESS || attempt->stream.committed;
+  if (shown && attempt->first_token_ns >= 0) call->first_token_ns = attempt->first_token_ns - call->submitted_ns;
   call->idle_since_ns = now;
   sf_attempt_free(attempt);
 }

@@ -1,7 +1,7 @@
 /*
  * transport.h: the seam between the engine and whatever carries bytes: libcurl, or a script with a virtual clock.
  *
- * Down: start, cancel, pause, resume, can_pause, and what an engine turn needs (step, next_due).
+ * Down: start, cancel, run_dry, pause, resume, can_pause, and what an engine turn needs (step, next_due).
  * Up: connected, headers, body, done. Up-calls only queue into the call; they never step it, so start and cancel may be
  * called from anywhere but an up-call. After `done`, or after cancel returns, the exchange is no longer the transport's.
  */
@@ -88,6 +88,9 @@ typedef struct sf_transport_ops {
   /* False: could not even start (no up-call will come). */
   bool (*start)(sf_transport *transport, sf_exchange *exchange, int64_t now);
   void (*cancel)(sf_transport *transport, sf_exchange *exchange);
+  /* As cancel; but what is left of the answer, if it is little and comes soon, is read away, so that the connection can be
+   * used again. The request must have been sent. */
+  void (*run_dry)(sf_transport *transport, sf_exchange *exchange);
   void (*pause)(sf_transport *transport, sf_exchange *exchange);
   void (*resume)(sf_transport *transport, sf_exchange *exchange);
   bool (*can_pause)(sf_transport *transport, const sf_exchange *exchange);

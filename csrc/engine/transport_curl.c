@@ -16,6 +16,10 @@
 
 enum { STREAMS_PER_CONNECTION = 100, CONNECTIONS_SPARE = 16 };
 
+/* An exchange whose end was told by its contents may have so much left, for so long. */
+#define DRY_NS SF_SECOND
+enum { DRY_BYTES = 16 * 1024 };
+
 #define AT_ONCE INT64_C(0) /* a time that has always come */
 
 /* ---- once per process ---- */
@@ -212,7 +216,8 @@ static void abort_stream(sf_carrier *carrier)
 static void finish(sf_carrier *carrier, CURLcode code)
 {
   sf_done done;
-  if (carrier->exchange == NULL) abort_stream(carrier);
+  bool ran_dry = carrier->dry_until_ns > 0 && code == CURLE_OK;
+  if (carrier->exchange == NULL && !ran_dry) abort_stream(carrier);
   prove_socket(carrier);
   if (carrier->exchange != NULL) sf_carrier_report(carrier, code, &done);
   if (carrier->shared && carrier->any_response && !carrier->http2) carrier->owner->cap_harms = true;
@@ -300,6 +305,38 @@ static void transport_cancel(sf_transport *transport, sf_exchange *exchange)
   if (exchange->carrier != NULL) let_go(exchange->carrier);
 }
 
+static void transport_run_dry(sf_transport *transport, sf_exchange *exchange)
+{
+  sf_curl *curl = (sf_curl *)transport;
+  sf_carrier *carrier = exchange->carrier;
+  if (carrier == NULL) return;
+  if (!carrier->headers_done) {
+    let_go(carrier);
+    return;
+  }
+  exchange->carrier = NULL;
+  carrier->exchange = NULL;
+  carrier->dry_bytes = DRY_BYTES;
+  carrier->dry_until_ns = sf_clock_now() + DRY_NS;
+  curl->dry_ns = sf_time_min(curl->dry_ns, carrier->dry_until_ns);
+}
+
+/* Those that did not run dry in time are cancelled. */
+static void end_dry(sf_curl *curl, int64_t now)
+{
+  curl->dry_ns = SF_NEVER;
+  for (sf_carrier *carrier = curl->running, *next; carrier != NULL; carrier = next) {
+    next = carrier->next;
+    if (carrier->dry_until_ns == 0) continue;
+    if (carrier->dry_until_ns > now) {
+      curl->dry_ns = sf_time_min(curl->dry_ns, carrier->dry_until_ns);
+      continue;
+    }
+    carrier->dry_until_ns = 0;
+    let_go(carrier);
+  }
+}
+
 static void transport_pause(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
@@ -345,6 +382,7 @@ static void transport_turn(sf_transport *transport, int64_t now)
     drive(curl, CURL_SOCKET_TIMEOUT, 0);
   }
   bury_fallen(curl);
+  if (curl->dry_ns <= now) end_dry(curl, now);
   curl->undrained = false;
   int left;
   const CURLMsg *message;
@@ -358,7 +396,7 @@ static void transport_turn(sf_transport *transport, int64_t now)
 static int64_t transport_next_due(const sf_transport *transport)
 {
   const sf_curl *curl = (const sf_curl *)transport;
-  return curl->undrained || curl->fallen != NULL ? AT_ONCE : curl->due_ns;
+  return curl->undrained || curl->fallen != NULL ? AT_ONCE : sf_time_min(curl->due_ns, curl->dry_ns);
 }
 
 static void transport_expect(sf_transport *transport, size_t concurrent)
@@ -409,6 +447,7 @@ static void transport_abandon(sf_transport *transport)
 static const sf_transport_ops curl_ops = {
   .start = transport_start,
   .cancel = transport_cancel,
+  .run_dry = transport_run_dry,
   .pause = transport_pause,
   .resume = transport_resume,
   .can_pause = transport_can_pause,
@@ -428,6 +467,7 @@ sf_transport *sf_transport_curl_new(sf_reactor *reactor)
   sf_curl *curl = sf_alloc_zero(sizeof *curl);
   if (curl == NULL) return NULL;
   curl->base.ops = &curl_ops;
+  curl->dry_ns = SF_NEVER;
   curl->reactor = reactor;
   if (make_multi(curl)) return &curl->base;
   sf_free(curl);

@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 
+#include "engine.h"
 #include "memory.h"
 #include "transport.h"
 
@@ -46,10 +47,12 @@ typedef struct sf_carrier {
   bool again;     /* libcurl wanted to send the request a second time */
   bool refused;   /* a limit, or the other side of the seam, said no */
   bool any_response, headers_done, any_body, http2;
-  int status;          /* of the header block that is being read; 0 = a status line comes next */
-  size_t header_bytes; /* all that came, in all blocks */
-  sf_buffer block;     /* header lines without the status line */
-  CURLcode failure;    /* in the list of the fallen: why */
+  int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
+  size_t dry_bytes;     /* that may still be read away */
+  int status;           /* of the header block that is being read; 0 = a status line comes next */
+  size_t header_bytes;  /* all that came, in all blocks */
+  sf_buffer block;      /* header lines without the status line */
+  CURLcode failure;     /* in the list of the fallen: why */
   char error[CURL_ERROR_SIZE];
 } sf_carrier;
 
@@ -59,6 +62,7 @@ struct sf_curl {
   CURLM *multi;   /* NULL: it broke and could not be made anew yet */
   int64_t now_ns; /* of the last start or turn: never later than the clock */
   int64_t due_ns; /* when libcurl's own timer is due */
+  int64_t dry_ns; /* when the first exchange that runs dry has had its time; SF_NEVER = none */
   bool undrained; /* there may be finished transfers to collect */
   bool inside;    /* libcurl is on the stack: nothing may be taken from it now */
   sf_carrier *running, *fallen, *idle;

@@ -31,12 +31,20 @@ static bool pass_headers(sf_carrier *carrier)
   return taken && carrier->exchange != NULL;
 }
 
+/* Nobody wants it any more, but behind it the connection is as good as new. */
+static size_t read_away(sf_carrier *carrier, size_t length)
+{
+  if (carrier->dry_until_ns == 0 || length > carrier->dry_bytes) return 0;
+  carrier->dry_bytes -= length;
+  return length;
+}
+
 size_t sf_carrier_on_body(char *data, size_t one, size_t length, void *context)
 {
   (void)one;
   sf_carrier *carrier = context;
   sf_exchange *exchange = carrier->exchange;
-  if (exchange == NULL) return 0;
+  if (exchange == NULL) return read_away(carrier, length);
   if (length > 0) carrier->any_body = true;
   bool taken = exchange->up->body(exchange, data, length);
   carrier->refused = !taken;
@@ -83,7 +91,7 @@ size_t sf_carrier_on_header(char *line, size_t one, size_t length, void *context
 {
   (void)one;
   sf_carrier *carrier = context;
-  if (carrier->exchange == NULL) return 0;
+  if (carrier->exchange == NULL) return read_away(carrier, length);
   carrier->any_response = true;
   carrier->header_bytes += length;
   if (carrier->header_bytes > carrier->exchange->request->header_limit) {

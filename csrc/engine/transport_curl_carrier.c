@@ -371,6 +371,7 @@ static void begin(sf_carrier *carrier, const sf_request *request)
   carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
   carrier->opened = carrier->requested = carrier->again = carrier->refused = false;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
+  carrier->dry_until_ns = 0;
   carrier->status = 0;
   carrier->header_bytes = carrier->block.length = 0;
   carrier->failure = CURLE_OK;

@@ -18,7 +18,8 @@ typedef struct sf_actor {
   sf_script script;
   char *block; /* headers and chunks of the script */
   sf_script_event *events;
-  size_t event; /* next one to come */
+  size_t event;         /* next one to come */
+  bool paused, held_up; /* held_up: something was due meanwhile */
 } sf_actor;
 
 typedef struct sf_sim {
@@ -123,6 +124,10 @@ static void on_event(sf_actor *actor)
       schedule(actor, STAGE_EVENTS, event->at_ns);
       return;
     }
+    if (actor->paused) {
+      actor->held_up = true;
+      return;
+    }
     actor->event++;
     if (event->length > 0 && !actor->exchange->up->body(actor->exchange, event->data, event->length)) {
       finish(actor, SF_RESULT_TOO_LARGE, SF_PHASE_IDLE, "response body too large");
@@ -138,6 +143,10 @@ static void actor_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
   sf_actor *actor = (sf_actor *)((char *)timer - offsetof(sf_actor, timer));
+  if (actor->paused) {
+    actor->held_up = true;
+    return;
+  }
   switch (actor->stage) {
   case STAGE_CONNECT: on_connect(actor); break;
   case STAGE_HEADERS: on_headers(actor); break;
@@ -179,14 +188,24 @@ static void sim_cancel(sf_transport *transport, sf_exchange *exchange)
 static void sim_pause(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
-  (void)exchange;
+  sf_actor *actor = exchange->carrier;
+  if (actor != NULL) actor->paused = true;
+}
+
+static void sim_resume(sf_transport *transport, sf_exchange *exchange)
+{
+  sf_actor *actor = exchange->carrier;
+  if (actor == NULL || !actor->paused) return;
+  actor->paused = false;
+  if (!actor->held_up) return;
+  actor->held_up = false;
+  schedule(actor, actor->stage, sim_of(transport)->engine->virtual_now - actor->started_ns);
 }
 
 static bool sim_can_pause(sf_transport *transport, const sf_exchange *exchange)
 {
   (void)transport;
-  (void)exchange;
-  return false;
+  return exchange->carrier != NULL;
 }
 
 static void sim_ready(sf_transport *transport, int fd, unsigned events)
@@ -224,8 +243,9 @@ static void sim_free(sf_transport *transport)
 static const sf_transport_ops sim_ops = {
   .start = sim_start,
   .cancel = sim_cancel,
+  .run_dry = sim_cancel,
   .pause = sim_pause,
-  .resume = sim_pause,
+  .resume = sim_resume,
   .can_pause = sim_can_pause,
   .ready = sim_ready,
   .turn = sim_turn,

@@ -148,7 +148,7 @@ describe("status", function()
       local result = assert(client:chat "x")
       local starts = p:counters("a").starts
       assert.is_true(starts[2] - starts[1] >= 0.119, starts[2] - starts[1])
-      assert.is_true(result.attempts[2].waited >= 0.12 and result.latency < 2 * pace)
+      assert.is_true(result.attempts[2].waited >= 0.12)
     end)
 
     it("does not keep other lines from being asked at once", function()
