@@ -388,6 +388,20 @@ static int call_answer(lua_State *L)
   return 0;
 }
 
+/* call:head(attempt) -> status, headers: what a live attempt was answered with */
+static int call_head(lua_State *L)
+{
+  const sf_call *call = check_call(L);
+  lua_Integer number = luaL_checkinteger(L, 2);
+  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next) {
+    if (attempt->number != (uint32_t)number) continue;
+    lua_pushinteger(L, attempt->status);
+    lua_pushlstring(L, attempt->headers.data != NULL ? attempt->headers.data : "", attempt->headers.length);
+    return 2;
+  }
+  return 0;
+}
+
 /* call:commit(attempt): the event that was given last is content, and the caller's */
 static int call_commit(lua_State *L)
 {
@@ -568,19 +582,10 @@ static int call_gc(lua_State *L)
 void sf_open_call(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "id", call_id },
-    { "next", call_next },
-    { "encode", call_encode },
-    { "skip", call_skip },
-    { "answer", call_answer },
-    { "commit", call_commit },
-    { "finishing", call_finishing },
-    { "cancel", call_cancel },
-    { "trail", call_trail },
-    { "info", call_info },
-    { "events", call_events },
-    { "free", call_free },
-    { NULL, NULL },
+    { "id", call_id },         { "next", call_next },   { "encode", call_encode }, { "skip", call_skip },
+    { "answer", call_answer }, { "head", call_head },   { "commit", call_commit }, { "finishing", call_finishing },
+    { "cancel", call_cancel }, { "trail", call_trail }, { "info", call_info },     { "events", call_events },
+    { "free", call_free },     { NULL, NULL },
   };
   sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
   lua_pushcfunction(L, core_read_receipt);

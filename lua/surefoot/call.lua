@@ -1,8 +1,8 @@
 --- One call, from submit to settle: drives the core and answers its questions in the caller's own coroutine.
 --
--- The core says "wait", or asks about an attempt: how a variant is written, or what an answer means. Hooks of the
--- caller (validate) run here, may wait, and their errors are the caller's; on_event is told what happened and cannot
--- disturb.
+-- The core says "wait", or asks about an attempt: how a variant is written, what an answer means, what an event of a
+-- stream means. Hooks of the caller (validate) run here, may wait, and their errors are the caller's; on_event is told
+-- what happened and cannot disturb.
 
 local errors = require "surefoot.errors"
 local plans = require "surefoot.client.plan"
@@ -18,6 +18,8 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field name string
 ---@field encode fun(job: surefoot.Job, variant: table): string?, string?, string?, string?  method, path, headers, body
 ---@field judge fun(job: surefoot.Job, reply: surefoot.Reply, variant: table): table?, surefoot.Verdict?
+---@field streams boolean?  the answer is wanted as events
+---@field fold (fun(job: surefoot.Job, variant: table): surefoot.Folder)?  for streams
 ---@field counts_tokens boolean?  where the answer does not say, its tokens are estimated
 
 -- A call is one table, the job, made by the client and completed here.
@@ -41,6 +43,10 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field result surefoot.Result?              the answer that was accepted
 ---@field thrown table?                        what validate threw
 ---@field sizes table?                         bytes of variants other than the first
+---@field folds table?                         of a stream: attempt -> { folder, reply, endpoint, variant }
+---@field committed integer?                   the attempt whose content was shown
+---@field news boolean?                        something has come that the reader waits for
+---@field shown surefoot.Chunk?                what the last event shows
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
@@ -159,6 +165,21 @@ local function refuse(job, attempt, reply, verdict)
   job.call:answer(attempt, verdict.class, verdict.kind, verdict.code, verdict.wait, nil, message)
 end
 
+-- Asks for the caller's approval, where it wants to be asked, and accepts.
+local function accept(job, attempt, reply, result)
+  if job.options.validate then
+    local accepted, verdict = validated(job, result)
+    if verdict then
+      return refuse(job, attempt, reply, verdict)
+    elseif not accepted then
+      return
+    end
+  end
+  job.result = result
+  local usage = result.usage
+  job.call:answer(attempt, "accept", nil, nil, nil, usage and usage.total_tokens)
+end
+
 local function result_or_verdict(job, endpoint_index, variant, reply)
   local fields, verdict = job.work.judge(job, reply, variant)
   return fields and result_of(job, fields, reply, job.client.config.endpoints[endpoint_index], variant), verdict
@@ -173,20 +194,77 @@ local function judge(job, attempt, endpoint_index, variant, reply)
     }
   end
   if result then
-    local accepted = true
-    if job.options.validate then
-      accepted, verdict = validated(job, result)
-    end
-    if accepted then
-      job.result = result
-      local usage = result.usage
-      return job.call:answer(attempt, "accept", nil, nil, nil, usage and usage.total_tokens)
-    end
-  end
-  if verdict then
+    accept(job, attempt, reply, result)
+  else
     refuse(job, attempt, reply, verdict)
   end
 end
+
+-- ----------------------------------------------------------------------------------------------------------- streams
+
+local function fold_of(job, attempt, endpoint, route)
+  local fold = job.folds and job.folds[attempt]
+  if not fold then
+    local variants = job.plan.variants
+    local variant = #variants == 1 and variants[1] or plans.variant_on(job.plan, endpoint, route)
+    local status, headers = job.call:head(attempt)
+    fold = {
+      folder = job.work.fold(job, variant), variant = variant, endpoint = job.client.config.endpoints[endpoint],
+      reply = { status = status, headers = headers },
+    }
+    job.folds = job.folds or {}
+    job.folds[attempt] = fold
+  end
+  return fold
+end
+
+local function folded(job, fold)
+  return result_of(job, fold.folder:fields(), fold.reply, fold.endpoint, fold.variant)
+end
+
+local function unreadable(problem)
+  return { class = "transient", kind = "malformed", message = "an event could not be read: " .. tostring(problem) }
+end
+
+local function commit(job, attempt)
+  if not job.committed then
+    job.committed, job.news = attempt, true
+    job.call:commit(attempt)
+  end
+end
+
+-- What the events so far amount to is the answer.
+local function complete(job, attempt, fold)
+  local read, result = pcall(folded, job, fold)
+  if read then
+    accept(job, attempt, fold.reply, result)
+  else
+    refuse(job, attempt, fold.reply, unreadable(result))
+  end
+end
+
+local actions = {}
+
+function actions.hold() end
+
+function actions.commit(job, attempt)
+  commit(job, attempt)
+end
+
+function actions.finish(job, attempt)
+  commit(job, attempt)
+  job.call:finishing(attempt)
+end
+
+function actions.complete(job, attempt, fold)
+  commit(job, attempt)
+  complete(job, attempt, fold)
+end
+
+function actions.fail(job, attempt, fold, verdict)
+  refuse(job, attempt, fold.reply, verdict)
+end
+
 
 -- ------------------------------------------------------------------------------------------------------------ events
 
@@ -229,8 +307,37 @@ function questions.response(job, attempt, endpoint, route, status, headers, body
   judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body })
 end
 
--- Until the call has settled: ok, kind, the attempt that decided; of a success latency, time to first token, receipt.
-local function settle(job, scheduler)
+function questions.event(job, attempt, endpoint, route, name, data, must_decide)
+  local fold = fold_of(job, attempt, endpoint, route)
+  local read, action, payload = pcall(fold.folder.event, fold.folder, name, data)
+  if not read then
+    action, payload = "fail", unreadable(action)
+  end
+  if action ~= "fail" and payload then
+    job.shown, job.news = payload, true
+  elseif action == "hold" and must_decide then
+    action = "commit"
+  end
+  actions[action](job, attempt, fold, payload)
+end
+
+function questions.ended(job, attempt, endpoint, route, kind, phase, message)
+  local fold = fold_of(job, attempt, endpoint, route)
+  if fold.folder:whole() then
+    return complete(job, attempt, fold)
+  end
+  local verdict = { class = "transient", kind = kind }
+  if kind == "truncated" then
+    verdict.message = "the stream ended early" .. (message ~= "" and ": " .. message or "")
+  elseif phase == "none" or kind ~= "timeout" then
+    verdict.message = message ~= "" and message or nil
+  end
+  refuse(job, attempt, fold.reply, verdict)
+end
+
+-- Until the reader of a stream has news ("shown"), or the call has settled: "settled", ok, kind, the attempt that
+-- decided; of a success latency, time to first token, receipt.
+local function drive(job, scheduler)
   local call, id = job.call, nil
   local watched = job.options.on_event ~= nil
   while true do
@@ -245,9 +352,13 @@ local function settle(job, scheduler)
       if watched then
         tell(job)
       end
-      return a, b, c, d, e, f
+      return question, a, b, c, d, e, f
     else
       questions[question](job, a, b, c, d, e, f)
+      if job.news then
+        job.news = nil
+        return "shown"
+      end
     end
   end
 end
@@ -279,7 +390,7 @@ local function submit(job, engine)
   s.deadline = job.deadline
   s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
-  s.timeout, s.variant = job.timeout, 1
+  s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
   local call = client.core:submit(engine, job.plan.id, s)
   s.body, s.headers = nil, nil
@@ -323,12 +434,8 @@ local function keys_refreshed(job)
   return true
 end
 
---- Performs a call.
----@async
----@param job surefoot.Job
----@return surefoot.Result?
----@return surefoot.Error?
-function M.perform(job)
+-- Submits a job; nil and why not.
+local function begin(job)
   local client, options = job.client, job.options
   local cancel = options.cancel
   if client.closed then
@@ -345,25 +452,36 @@ function M.perform(job)
       return nil, problem
     end
   end
-  local scheduler = client.host.scheduler()
+  job.scheduler = client.host.scheduler()
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
-  local call = submit(job, scheduler.engine)
-  job.call = call
-  local outer = tasks.attend(call)
+  job.call = submit(job, job.scheduler.engine)
   if cancel then
-    cancel:add(call)
+    cancel:add(job.call)
   end
-  local accepted, kind, deciding, latency, first_token, receipt = settle(job, scheduler)
-  tasks.attend(outer)
+  return true
+end
+
+-- What a stream had shown before it failed.
+local function partial_of(job)
+  local fold = job.committed and job.folds[job.committed]
+  if fold then
+    local read, partial = pcall(folded, job, fold)
+    return read and partial or nil
+  end
+end
+
+-- The end of a call that has settled: its result, or nil and the error; throws what validate threw.
+local function conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+  local cancel = job.options.cancel
   if kind == "cancelled" then
     tasks.take_interrupt() -- the caller is told
   end
   if cancel then
-    cancel:remove(call)
+    cancel:remove(job.call)
   end
-  client:left()
+  job.client:left()
   if job.thrown then
-    call:free()
+    job.call:free()
     error(job.thrown[1], 0)
   end
   local result, err
@@ -371,9 +489,62 @@ function M.perform(job)
     result = finished(job, latency, first_token, receipt)
   else
     err = failure_of(job, kind, deciding)
+    err.partial = partial_of(job)
   end
-  call:free()
+  job.call:free()
   return result, err
+end
+
+-- Drives while the running task is attended by the call: cancelling the one cancels the other.
+local function attended(job)
+  local outer = tasks.attend(job.call)
+  local state, a, b, c, d, e, f = drive(job, job.scheduler)
+  tasks.attend(outer)
+  return state, a, b, c, d, e, f
+end
+
+--- Performs a call.
+---@async
+---@param job surefoot.Job
+---@return surefoot.Result?
+---@return surefoot.Error?
+function M.perform(job)
+  local ok, problem = begin(job)
+  if not ok then
+    return nil, problem
+  end
+  local _, accepted, kind, deciding, latency, first_token, receipt = attended(job)
+  return conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+end
+
+--- Submits the job of a stream.
+---@async
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+M.begin = begin
+
+--- Waits until a stream has something to show, or has ended.
+---@async
+---@param job surefoot.Job
+---@return boolean ended
+---@return surefoot.Result? result
+---@return surefoot.Error? err
+function M.read(job)
+  local state, accepted, kind, deciding, latency, first_token, receipt = attended(job)
+  if state == "shown" then
+    return false
+  end
+  return true, conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+end
+
+--- Ends a stream before its end.
+---@param job surefoot.Job
+---@return surefoot.Result? result where it had just ended by itself
+---@return surefoot.Error? err
+function M.cancel(job)
+  job.call:cancel "cancelled"
+  return select(2, M.read(job))
 end
 
 return M

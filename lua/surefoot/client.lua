@@ -16,6 +16,7 @@ local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
 local stats = require "surefoot.client.stats"
+local streams = require "surefoot.stream"
 local tasks = require "surefoot.tasks"
 local verify = require "surefoot.verify"
 local version = require "surefoot.version"
@@ -178,8 +179,16 @@ local function judge_operation(job, reply, variant)
   return nil, format.judge(reply, (codec.decode(reply.body)))
 end
 
+local function fold_operation(job, variant)
+  return providers.formats[variant.provider].operations[job.work.name].stream(job.client.codec, job.request)
+end
+
 local operations = {
   chat = { name = "chat", encode = encode_operation, judge = judge_operation, counts_tokens = true },
+  stream = {
+    name = "chat", encode = encode_operation, judge = judge_operation, fold = fold_operation, streams = true,
+    counts_tokens = true,
+  },
   embeddings = { name = "embeddings", encode = encode_operation, judge = judge_operation, counts_tokens = true },
   models = { name = "models", encode = encode_operation, judge = judge_operation },
 }
@@ -209,11 +218,11 @@ local function operation_job(self, work, routes, request, options)
   return job
 end
 
-local function check_request(request)
+local function check_request(request, streams_it)
   if type(request) ~= "table" then
     error("expected a request table, got " .. check.show(request), 0)
-  elseif request.stream and request.stream ~= json.null then
-    error("stream: this call returns whole answers; leave stream out", 0)
+  elseif request.stream and request.stream ~= json.null and not streams_it then
+    error("stream: this call returns whole answers; use client:stream", 0)
   end
 end
 
@@ -245,17 +254,17 @@ end
 -- The job for a request of the user's, or nil and an error. What is wrong with the request is thrown as a string.
 local function user_job(self, work, request, options)
   options = options == nil and NO_OPTIONS or config.options(options, self.config)
-  check_request(request)
+  check_request(request, work.streams)
   return operation_job(self, work, routes_of(self, request, options), request, options)
 end
 
 -- The job for one request of a batch. What is wrong with it is thrown as a string.
 ---@private
-function Client:chat_job(request, options)
+function Client:chat_job(request, options, work)
   if type(request) == "string" then
     request = { messages = { { role = "user", content = request } } }
   end
-  return user_job(self, operations.chat, request, options)
+  return user_job(self, work or operations.chat, request, options)
 end
 
 --- Asks for a chat completion.
@@ -270,6 +279,20 @@ function Client:chat(request, options)
     return nil, problem
   end
   return call.perform(job)
+end
+
+--- Asks for a chat completion that arrives in pieces: returns with the first content.
+---@async
+---@param request string | table the provider's request body, or the text of one user message
+---@param options surefoot.CallOptions?
+---@return surefoot.Stream? stream
+---@return surefoot.Error? err
+function Client:stream(request, options)
+  local job, problem = read("stream", Client.chat_job, of(self, "stream"), request, options, operations.stream)
+  if not job then
+    return nil, problem
+  end
+  return streams.open(job)
 end
 
 --- Asks for embeddings; result.embeddings has one vector per input, in order.

@@ -34,6 +34,15 @@ local function resolve_entries(endpoint)
   return entries
 end
 
+-- A plain call's first byte may take as long as the attempt, unless one is given; a stream's never.
+local function timeouts(timeout)
+  local copy = { stream_first_byte = timeout.first_byte or schema.stream_first_byte }
+  for phase, seconds in pairs(timeout) do
+    copy[phase] = seconds
+  end
+  return copy
+end
+
 local function endpoint_config(endpoint, keepalive, agent)
   local headers = { ["user-agent"] = agent }
   for name, value in pairs(endpoint.headers) do
@@ -42,7 +51,7 @@ local function endpoint_config(endpoint, keepalive, agent)
   local tls, dns = endpoint.tls, endpoint.dns
   return {
     name = endpoint.name, url = endpoint.url, weight = endpoint.weight, priority = endpoint.priority,
-    keys = key_headers(endpoint), headers = header_lines(headers), timeout = endpoint.timeout,
+    keys = key_headers(endpoint), headers = header_lines(headers), timeout = timeouts(endpoint.timeout),
     breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency,
     proxy = endpoint.proxy or url.is_loopback(endpoint.host) and "" or nil, -- the environment's is not for this machine
     tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version,
@@ -64,7 +73,8 @@ return function(config, agent)
       strategy = routing.strategy, decay = routing.decay, slow_start = routing.slow_start, penalty = routing.penalty,
       explore = schema.explore,
     },
-    limits = { response_bytes = limits.response_bytes, header_bytes = limits.header_bytes },
+    limits = { response_bytes = limits.response_bytes, header_bytes = limits.header_bytes,
+      event_bytes = limits.event_bytes, stream_buffer_bytes = limits.stream_buffer_bytes },
     endpoints = {},
   }
   for i, endpoint in ipairs(config.endpoints) do

@@ -17,6 +17,7 @@ local M = {}
 
 M.explore = 0.02 -- share of picks that ask a line in spite of its latency
 M.hint_cap = 120 -- seconds: a longer Retry-After is not waited for
+M.stream_first_byte = 60 -- seconds, where no timeout.first_byte is given
 
 M.max_targets = 256 -- routes x endpoints of one call, as in the core
 -- The core has room for 96 lines in one request: 40 of the endpoint, 24 of client:request, 24 of the call's options,
@@ -33,7 +34,8 @@ end
 
 local timeout = {
   seconds("connect", 10, "name lookup, TCP and TLS"),
-  seconds("first_byte", 60, "request sent until the first byte of the body; for plain calls as `attempt`, unless given",
+  seconds("first_byte", M.stream_first_byte,
+    "request sent until the first byte of the body; for plain calls as `attempt`, unless given",
     { keep_nil = true }),
   seconds("first_token", 60, "streams: request sent until the first content"),
   seconds("idle", 30, "streams: silence between bytes"),

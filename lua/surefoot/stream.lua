@@ -1,0 +1,165 @@
+--- An answer that arrives in pieces.
+--
+--   local stream, err = client:stream { messages = {...} }     -- returns with the first content, or nil, err
+--   for chunk in stream:chunks() do io.write(chunk.text or "") end
+--   local result, err = stream:result()
+--
+-- Until something was shown a failing line is left for another; afterwards a failure ends the stream, and the error
+-- holds what had come (err.partial). The call is cancelled by close(), by the end of a `local stream <close>`, by
+-- leaving a loop over chunks() where Lua closes it (5.4), by its deadline, and when nobody holds the stream any more.
+
+local call = require "surefoot.call"
+local tasks = require "surefoot.tasks"
+
+local M = {}
+
+---@class surefoot.Stream
+---@field private job surefoot.Job?       nil: it has ended
+---@field private first surefoot.Chunk?   the content it was opened with
+---@field private outcome surefoot.Result?
+---@field private failure surefoot.Error?
+---@field private told boolean?           the failure was the last chunk
+---@field private busy boolean?           somebody is reading
+---@overload fun(): surefoot.Chunk?
+local Stream = {}
+local mt = { __index = Stream, __name = "surefoot.stream" }
+
+function mt.__tostring(stream)
+  return "surefoot.stream (" .. (stream.job and "open" or stream.failure and "failed" or "ended") .. ")"
+end
+
+local function check(stream, method)
+  if getmetatable(stream) ~= mt then
+    error(("stream.%s: call it with a colon, stream:%s()"):format(method, method), 3)
+  elseif stream.busy then
+    error(("stream:%s: another task is reading this stream"):format(method), 3)
+  end
+end
+
+local function ended(stream, result, err)
+  stream.job, stream.outcome, stream.failure = nil, result, err
+end
+
+-- An answer that came whole, though events were wanted.
+local function whole_chunk(result)
+  return {
+    text = result.text, index = 1, tool_calls = result.tool_calls, reasoning = result.reasoning,
+    finish_reason = result.finish_reason, usage = result.usage, raw = result.body,
+  }
+end
+
+local function take(job)
+  local chunk = job.shown
+  job.shown = nil
+  return chunk
+end
+
+-- One turn of reading: a chunk, or nil when the stream has ended, or only committed.
+local function turn(stream)
+  local job = stream.job
+  stream.busy = true
+  local ok, is_over, result, err = pcall(call.read, job)
+  stream.busy = nil
+  if not ok then
+    ended(stream, nil, nil)
+    error(is_over, 0)
+  elseif is_over then
+    ended(stream, result, err)
+    return take(job) or result and not job.committed and whole_chunk(result) or nil
+  end
+  return take(job)
+end
+
+local function read(stream)
+  local chunk = stream.first
+  stream.first = nil
+  while not chunk and stream.job do
+    if tasks.take_interrupt() then
+      Stream.close(stream)
+    else
+      chunk = turn(stream)
+    end
+  end
+  if chunk then
+    return chunk
+  end
+  return nil, stream.failure
+end
+
+--- The next piece.
+---@async
+---@return surefoot.Chunk? chunk nil at the end
+---@return surefoot.Error? err why it ended, unless it is whole
+function Stream:read()
+  check(self, "read")
+  return read(self)
+end
+
+-- As an iterator: a failure is the last chunk.
+local function next_chunk(stream)
+  local chunk, err = read(stream)
+  if not chunk and err and not stream.told then
+    stream.told = true
+    return { error = err }
+  end
+  return chunk
+end
+
+--- Iterates over the pieces; leaving the loop cancels the call where Lua closes it (5.4).
+---@async
+---@return fun(stream: surefoot.Stream): surefoot.Chunk?
+---@return surefoot.Stream
+function Stream:chunks()
+  check(self, "chunks")
+  return next_chunk, self, nil, self
+end
+
+function mt.__call(stream)
+  check(stream, "read")
+  return next_chunk(stream)
+end
+
+--- Reads to the end.
+---@async
+---@return surefoot.Result? result as client:chat gives it
+---@return surefoot.Error? err with err.partial: what had come
+function Stream:result()
+  check(self, "result")
+  while read(self) do end -- luacheck: ignore 542
+  return self.outcome, self.failure
+end
+
+--- Cancels what still runs. result() then gives nil and an error of kind "cancelled", unless the stream had ended.
+function Stream:close()
+  check(self, "close")
+  self.first = nil
+  if self.job then
+    ended(self, call.cancel(self.job))
+  end
+end
+
+mt.__close = function(stream)
+  if stream.job and not stream.busy then
+    Stream.close(stream)
+  end
+end
+
+--- Opens a stream: waits for its first content.
+---@async
+---@param job surefoot.Job
+---@return surefoot.Stream? stream
+---@return surefoot.Error? err
+function M.open(job)
+  local ok, problem = call.begin(job)
+  if not ok then
+    return nil, problem
+  end
+  local stream = setmetatable({ job = job }, mt)
+  stream.first = turn(stream)
+  if stream.failure and not stream.first and not job.committed then
+    return nil, stream.failure
+  end
+  return stream
+end
+
+return M
