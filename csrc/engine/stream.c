@@ -12,6 +12,13 @@ static sf_transport *transport_of(const sf_attempt *attempt)
   return attempt->call->engine->transport;
 }
 
+static bool refuse(sf_attempt *attempt, const char *why)
+{
+  sf_attempt_say(attempt, why);
+  attempt->explained = true;
+  return false;
+}
+
 static bool contains(const sf_slice *text, const char *word)
 {
   size_t length = strlen(word);
@@ -53,10 +60,7 @@ static bool parse(sf_attempt *attempt)
   sf_sse_event event;
   sf_sse_status status = sf_sse_next(&stream->parser, attempt->body.data, attempt->body.length, &event);
   if (status == SF_SSE_MORE) return true;
-  if (status == SF_SSE_TOO_LARGE) {
-    sf_attempt_say(attempt, "an event is larger than limits.event_bytes");
-    return false;
-  }
+  if (status == SF_SSE_TOO_LARGE) return refuse(attempt, "an event is larger than limits.event_bytes");
   stream->pending = true;
   stream->pending_since_ns = attempt->last_byte_ns;
   stream->name_length = event.name.length;
@@ -79,8 +83,7 @@ static bool hold_up(sf_attempt *attempt)
     return true;
   }
   if (waiting <= attempt->call->client->config.stream_limit) return true;
-  sf_attempt_say(attempt, "more is unread than limits.stream_buffer_bytes");
-  return false;
+  return refuse(attempt, "more is unread than limits.stream_buffer_bytes");
 }
 
 bool sf_stream_feed(sf_attempt *attempt, const char *data, size_t length)

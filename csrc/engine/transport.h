@@ -9,6 +9,7 @@
 #define SF_TRANSPORT_H
 
 #include "../policy/outcome.h"
+#include "body.h"
 #include "reactor.h"
 
 typedef struct sf_transport sf_transport;
@@ -36,8 +37,9 @@ typedef struct sf_request {
   const char *url;            /* whole */
   const char *const *headers; /* "name: value" lines, header_count of them */
   size_t header_count;
-  const char *body; /* NULL = none; outlives the exchange */
+  const char *body; /* NULL = none, or `upload`; outlives the exchange */
   size_t body_length;
+  sf_body *upload; /* what is sent in segments instead; NULL = none; outlives the exchange */
   const sf_line *line;
   size_t header_limit; /* bytes of response headers */
   bool fresh;          /* use a new connection */
@@ -54,7 +56,7 @@ typedef enum {
   SF_RESULT_TRUNCATED,      /* headers came, the body ended before its end */
   SF_RESULT_UNDECODABLE,    /* content-encoding damaged or unknown */
   SF_RESULT_TOO_LARGE,      /* header limit, or on_headers / on_body refused */
-  SF_RESULT_BAD_REQUEST,    /* the transport cannot do this (URL, option, memory) */
+  SF_RESULT_BAD_REQUEST,    /* the transport cannot do this (URL, option, memory), or `upload` has a problem */
 } sf_result;
 
 typedef struct sf_done {

@@ -46,9 +46,11 @@ typedef struct sf_carrier {
   bool requested; /* the request was handed to a connection */
   bool again;     /* libcurl wanted to send the request a second time */
   bool refused;   /* a limit, or the other side of the seam, said no */
+  bool spoiled;   /* the body that is sent has a problem */
   bool any_response, headers_done, any_body, http2;
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
+  uint64_t body_offset; /* of a body in segments: what libcurl takes next */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
   size_t header_bytes;  /* all that came, in all blocks */
   sf_buffer block;      /* header lines without the status line */

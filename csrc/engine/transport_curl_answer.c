@@ -187,6 +187,7 @@ static bool is_whole(const sf_carrier *carrier, const sf_exchange *exchange)
 static sf_result judge(const sf_carrier *carrier, CURLcode code)
 {
   if (carrier->refused) return SF_RESULT_TOO_LARGE;
+  if (carrier->spoiled) return SF_RESULT_BAD_REQUEST;
   if (carrier->again) return SF_RESULT_LOST;
   switch (ending_of(code)) {
   case END_OK: return is_whole(carrier, carrier->exchange) ? SF_RESULT_COMPLETE : line_broke(carrier);
@@ -208,6 +209,7 @@ static sf_result judge(const sf_carrier *carrier, CURLcode code)
 static const char *message_of(const sf_carrier *carrier, CURLcode code, sf_result result)
 {
   if (result == SF_RESULT_COMPLETE) return "";
+  if (carrier->spoiled) return carrier->exchange->request->upload->problem;
   if (carrier->again) return "the kept connection died before the first response byte";
   if (result == SF_RESULT_TOO_LARGE) return carrier->any_body ? "the body is too large" : "the headers are too large";
   if (code == CURLE_OK) return carrier->headers_done ? "the body ended early" : "the connection ended unanswered";

@@ -116,7 +116,8 @@ static uint64_t fingerprint(const sf_request *request)
   for (size_t i = 0; i < LINE_TEXTS; i++) print = mix_text(print, line_text(line, i));
   for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL; entry++)
     print = mix_text(print, *entry);
-  uint64_t flags = (request->body != NULL) | (unsigned)line->tls_insecure << 2 | (unsigned)line->http_version << 3 |
+  uint64_t flags = (request->body != NULL) | (unsigned)(request->upload != NULL) << 1 |
+                   (unsigned)line->tls_insecure << 2 | (unsigned)line->http_version << 3 |
                    (unsigned)line->ip_version << 5 | (unsigned)is_tls(request->url) << 8;
   print = mix(print, flags);
   print = mix(print, (uint64_t)line->dns_cache_ns);
@@ -260,12 +261,45 @@ static bool is_method(const sf_request *request, const char *method)
 
 static bool sends_body(const sf_request *request)
 {
-  return is_method(request, "POST") || (request->body != NULL && !is_method(request, "HEAD"));
+  return is_method(request, "POST") ||
+         ((request->body != NULL || request->upload != NULL) && !is_method(request, "HEAD"));
 }
 
-static bool set_method(CURL *easy, const sf_request *request)
+/* libcurl takes what it sends next. */
+static size_t on_wanted(char *to, size_t one, size_t size, void *context)
 {
+  sf_carrier *carrier = context;
+  if (carrier->exchange == NULL) return CURL_READFUNC_ABORT;
+  int64_t got = sf_body_read(carrier->exchange->request->upload, carrier->body_offset, to, one * size);
+  carrier->spoiled = got < 0;
+  if (carrier->spoiled) return CURL_READFUNC_ABORT;
+  carrier->body_offset += (uint64_t)got;
+  return (size_t)got;
+}
+
+static int on_seek(void *context, curl_off_t offset, int origin)
+{
+  sf_carrier *carrier = context;
+  if (origin != SEEK_SET || offset < 0) return CURL_SEEKFUNC_FAIL;
+  carrier->body_offset = (uint64_t)offset;
+  return CURL_SEEKFUNC_OK;
+}
+
+static bool set_upload(sf_carrier *carrier)
+{
+  CURL *easy = carrier->easy;
   bool ok = true;
+  SET(easy, CURLOPT_READFUNCTION, on_wanted);
+  SET(easy, CURLOPT_READDATA, carrier);
+  SET(easy, CURLOPT_SEEKFUNCTION, on_seek);
+  SET(easy, CURLOPT_SEEKDATA, carrier);
+  return ok;
+}
+
+static bool set_method(sf_carrier *carrier, const sf_request *request)
+{
+  CURL *easy = carrier->easy;
+  bool ok = request->upload == NULL || set_upload(carrier);
   if (sends_body(request)) SET(easy, CURLOPT_POST, 1L);
   if (is_method(request, "HEAD")) SET(easy, CURLOPT_NOBODY, 1L);
   else if (!is_method(request, sends_body(request) ? "POST" : "GET")) SET(easy, CURLOPT_CUSTOMREQUEST, request->method);
@@ -287,7 +321,7 @@ static bool set_anew(sf_carrier *carrier, const sf_request *request, uint64_t pr
   carrier->url.length = 0;
   carrier->print = 0;
   carrier->fresh = false;
-  if (!set_base(carrier) || !set_line(carrier, request) || !set_method(carrier->easy, request)) return false;
+  if (!set_base(carrier) || !set_line(carrier, request) || !set_method(carrier, request)) return false;
   carrier->print = print;
   return true;
 }
@@ -354,7 +388,9 @@ static bool set_request(sf_carrier *carrier, const sf_request *request)
 {
   CURL *easy = carrier->easy;
   bool ok = set_headers(carrier, request) && set_url(carrier, request->url);
-  if (sends_body(request)) {
+  if (request->upload != NULL) {
+    SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->upload->length);
+  } else if (sends_body(request)) {
     SET(easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body : "");
     SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body != NULL ? request->body_length : 0));
   }
@@ -369,9 +405,10 @@ static void begin(sf_carrier *carrier, const sf_request *request)
 {
   carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
   carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
-  carrier->opened = carrier->requested = carrier->again = carrier->refused = false;
+  carrier->opened = carrier->requested = carrier->again = carrier->refused = carrier->spoiled = false;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
   carrier->dry_until_ns = 0;
+  carrier->body_offset = 0;
   carrier->status = 0;
   carrier->header_bytes = carrier->block.length = 0;
   carrier->failure = CURLE_OK;

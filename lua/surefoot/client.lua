@@ -292,7 +292,7 @@ function Client:stream(request, options)
   if not job then
     return nil, problem
   end
-  return streams.open(job)
+  return streams.open(streams.source(job))
 end
 
 --- Asks for embeddings; result.embeddings has one vector per input, in order.

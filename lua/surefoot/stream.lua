@@ -13,8 +13,13 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
+-- Where the pieces of a stream come from: one call, or several that make one answer.
+---@class surefoot.Source
+---@field read fun(self: surefoot.Source): surefoot.Chunk?, boolean, surefoot.Result?, surefoot.Error?  a piece, or none yet; whether it is over, and how it ended; not called again then
+---@field cancel fun(self: surefoot.Source): surefoot.Result?, surefoot.Error?  ends it; a result where it had just ended by itself
+
 ---@class surefoot.Stream
----@field private job surefoot.Job?       nil: it has ended
+---@field private source surefoot.Source? nil: it has ended
 ---@field private first surefoot.Chunk?   the content it was opened with
 ---@field private outcome surefoot.Result?
 ---@field private failure surefoot.Error?
@@ -25,7 +30,7 @@ local Stream = {}
 local mt = { __index = Stream, __name = "surefoot.stream" }
 
 function mt.__tostring(stream)
-  return "surefoot.stream (" .. (stream.job and "open" or stream.failure and "failed" or "ended") .. ")"
+  return "surefoot.stream (" .. (stream.source and "open" or stream.failure and "failed" or "ended") .. ")"
 end
 
 local function check(stream, method)
@@ -37,43 +42,27 @@ local function check(stream, method)
 end
 
 local function ended(stream, result, err)
-  stream.job, stream.outcome, stream.failure = nil, result, err
+  stream.source, stream.outcome, stream.failure = nil, result, err
 end
 
--- An answer that came whole, though events were wanted.
-local function whole_chunk(result)
-  return {
-    text = result.text, index = 1, tool_calls = result.tool_calls, reasoning = result.reasoning,
-    finish_reason = result.finish_reason, usage = result.usage, raw = result.body,
-  }
-end
-
-local function take(job)
-  local chunk = job.shown
-  job.shown = nil
-  return chunk
-end
-
--- One turn of reading: a chunk, or nil when the stream has ended, or only committed.
+-- One turn of reading: a chunk, or nil when the stream has ended, or only begun.
 local function turn(stream)
-  local job = stream.job
   stream.busy = true
-  local ok, is_over, result, err = pcall(call.read, job)
+  local ok, chunk, over, result, err = pcall(stream.source.read, stream.source)
   stream.busy = nil
   if not ok then
     ended(stream, nil, nil)
-    error(is_over, 0)
-  elseif is_over then
+    error(chunk, 0)
+  elseif over then
     ended(stream, result, err)
-    return take(job) or result and not job.committed and whole_chunk(result) or nil
   end
-  return take(job)
+  return chunk
 end
 
 local function read(stream)
   local chunk = stream.first
   stream.first = nil
-  while not chunk and stream.job do
+  while not chunk and stream.source do
     if tasks.take_interrupt() then
       Stream.close(stream)
     else
@@ -133,33 +122,90 @@ end
 function Stream:close()
   check(self, "close")
   self.first = nil
-  if self.job then
-    ended(self, call.cancel(self.job))
+  if self.source then
+    ended(self, self.source:cancel())
   end
 end
 
 mt.__close = function(stream)
-  if stream.job and not stream.busy then
+  if stream.source and not stream.busy then
     Stream.close(stream)
   end
 end
 
---- Opens a stream: waits for its first content.
+-- ----------------------------------------------------------------------------------------------------------- sources
+
+-- The pieces of one call.
+---@class surefoot.CallSource: surefoot.Source
+---@field private job surefoot.Job
+local CallSource = {}
+CallSource.__index = CallSource
+
+-- An answer that came whole, though events were wanted.
+local function whole_chunk(result)
+  return {
+    text = result.text, index = 1, tool_calls = result.tool_calls, reasoning = result.reasoning,
+    finish_reason = result.finish_reason, usage = result.usage, raw = result.body,
+  }
+end
+
+function CallSource:read()
+  local job = self.job
+  local over, result, err = call.read(job)
+  local chunk = job.shown
+  job.shown = nil
+  if over and not chunk and result and not job.committed then
+    chunk = whole_chunk(result)
+  end
+  return chunk, over, result, err
+end
+
+function CallSource:cancel()
+  return call.cancel(self.job)
+end
+
+--- Submits the job of a stream.
 ---@async
 ---@param job surefoot.Job
----@return surefoot.Stream? stream
+---@return surefoot.Source? source
 ---@return surefoot.Error? err
-function M.open(job)
+function M.source(job)
   local ok, problem = call.begin(job)
   if not ok then
     return nil, problem
   end
-  local stream = setmetatable({ job = job }, mt)
+  return setmetatable({ job = job }, CallSource)
+end
+
+--- Opens a stream: waits for its first content.
+---@async
+---@param source surefoot.Source?
+---@param problem surefoot.Error? why there is no source
+---@return surefoot.Stream? stream
+---@return surefoot.Error? err
+function M.open(source, problem)
+  if not source then
+    return nil, problem
+  end
+  local stream = setmetatable({ source = source }, mt)
   stream.first = turn(stream)
-  if stream.failure and not stream.first and not job.committed then
+  if stream.failure and not stream.first then
     return nil, stream.failure
   end
   return stream
+end
+
+--- Reads a source to its end.
+---@async
+---@param source surefoot.Source
+---@return surefoot.Result? result
+---@return surefoot.Error? err
+function M.drain(source)
+  local _, over, result, err
+  repeat
+    _, over, result, err = source:read()
+  until over
+  return result, err
 end
 
 return M
