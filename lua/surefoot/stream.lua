@@ -14,9 +14,12 @@ local tasks = require "surefoot.tasks"
 local M = {}
 
 -- Where the pieces of a stream come from: one call, or several that make one answer.
+--   read()    a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an error.
+--             Not called again once it is over, or has thrown
+--   cancel()  ends it: nil and an error, or a result where it had just ended by itself
 ---@class surefoot.Source
----@field read fun(self: surefoot.Source): surefoot.Chunk?, boolean, surefoot.Result?, surefoot.Error?  a piece, or none yet; whether it is over, and how it ended; not called again then
----@field cancel fun(self: surefoot.Source): surefoot.Result?, surefoot.Error?  ends it; a result where it had just ended by itself
+---@field read fun(self: surefoot.Source): surefoot.Chunk?, boolean, surefoot.Result?, surefoot.Error?
+---@field cancel fun(self: surefoot.Source): surefoot.Result?, surefoot.Error?
 
 ---@class surefoot.Stream
 ---@field private source surefoot.Source? nil: it has ended
