@@ -45,6 +45,7 @@ build = {
         "csrc/binding/wire.c",
         "csrc/engine/admission.c",
         "csrc/engine/attempt.c",
+        "csrc/engine/body.c",
         "csrc/engine/call.c",
         "csrc/engine/client.c",
         "csrc/engine/engine.c",

@@ -76,16 +76,65 @@ static void anchor_body(lua_State *L, int object, uint32_t index)
   lua_pop(L, 1);
 }
 
+/*
+ * The parts of options.upload, a list of strings and of { file = path }, as memory of Lua's that is left on the stack: what
+ * throws has thrown before a file is open.
+ */
+static const sf_body_part *read_parts(lua_State *L, size_t *count)
+{
+  int list = lua_gettop(L);
+  *count = lua_rawlen(L, list);
+  sf_body_part *parts = lua_newuserdata(L, (*count + 1) * sizeof *parts);
+  for (size_t i = 0; i < *count; i++) {
+    parts[i] = (sf_body_part){ 0 };
+    lua_rawgeti(L, list, (int)i + 1);
+    if (lua_type(L, -1) == LUA_TSTRING) parts[i].bytes = lua_tolstring(L, -1, &parts[i].length);
+    else if (lua_istable(L, -1)) {
+      lua_getfield(L, -1, "file");
+      if (lua_type(L, -1) == LUA_TSTRING) parts[i].path = lua_tostring(L, -1);
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1); /* the list keeps it */
+    if (parts[i].bytes == NULL && parts[i].path == NULL) luaL_error(L, "upload: strings and { file = path } expected");
+  }
+  return parts;
+}
+
+/* The body that options.upload stands for, NULL = none. False: it has a problem, which is pushed. */
+static bool open_upload(lua_State *L, sf_body **upload)
+{
+  *upload = NULL;
+  lua_getfield(L, 4, "upload");
+  if (!lua_istable(L, -1)) {
+    lua_pop(L, 1);
+    return true;
+  }
+  size_t count;
+  const sf_body_part *parts = read_parts(L, &count);
+  *upload = sf_body_open(parts, count);
+  lua_pop(L, 2);
+  if (*upload == NULL) luaL_error(L, "not enough memory");
+  if ((*upload)->problem[0] == '\0') return true;
+  char problem[SF_BODY_PROBLEM_BYTES];
+  memcpy(problem, (*upload)->problem, sizeof problem);
+  sf_body_close(*upload);
+  lua_pushstring(L, problem);
+  return false;
+}
+
 static void encode_first(lua_State *L, int object, sf_call *call)
 {
   double variant = number_option(L, "variant", 0);
-  if (variant < 1 || variant > call->plan->variant_count) return;
+  if (variant < 1 || variant > call->plan->variant_count) {
+    if (call->upload != NULL) luaL_error(L, "upload: variant expected");
+    return;
+  }
   size_t length, headers_length, body_length;
   const char *method = string_field(L, "method", &length), *path = string_field(L, "path", &length);
   const char *headers = string_field(L, "variant_headers", &headers_length),
              *body = string_field(L, "body", &body_length);
   if (method == NULL || path == NULL) luaL_error(L, "method and path expected");
-  lua_getfield(L, 4, "body");
+  lua_getfield(L, 4, call->upload != NULL ? "upload" : "body");
   anchor_body(L, object, (uint32_t)variant - 1);
   sf_call_encode(call, (uint32_t)variant - 1, method, path, headers, headers_length, body, body_length);
 }
@@ -147,6 +196,7 @@ static void spare_call_object(lua_State *L, uint32_t variants)
   lua_pop(L, 3);
 }
 
+/* -> call; or nil and what is wrong with a file of its body */
 int sf_lua_submit(lua_State *L)
 {
   sf_client *client = sf_check_client(L, 1);
@@ -179,8 +229,16 @@ int sf_lua_submit(lua_State *L)
   lua_pop(L, 1);
   sf_lua_call *object = push_call_object(L);
   if (!sf_client_attach(client, engine)) return luaL_error(L, "not enough memory");
-  object->call = sf_call_new(client, engine, &options);
-  if (object->call == NULL) return luaL_error(L, "not enough memory");
+  if (!open_upload(L, &options.upload)) {
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  object->call = sf_call_new(client, engine, &options); /* nothing throws while the files are nobody's */
+  if (object->call == NULL) {
+    sf_body_close(options.upload);
+    return luaL_error(L, "not enough memory");
+  }
   encode_first(L, 5, object->call);
   sf_call_submit(object->call);
   return 1;

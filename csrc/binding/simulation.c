@@ -11,6 +11,27 @@ static sf_engine *check_simulation(lua_State *L)
   return engine;
 }
 
+/* The body as one string, files included: a script sees what was sent, whatever it was made of. */
+static void push_body(lua_State *L, const sf_request *request)
+{
+  sf_body *upload = request->upload;
+  if (upload == NULL) {
+    if (request->body != NULL) lua_pushlstring(L, request->body, request->body_length);
+    else lua_pushnil(L);
+    return;
+  }
+  luaL_Buffer text;
+  luaL_buffinit(L, &text);
+  for (uint64_t offset = 0; offset < upload->length;) { /* a problem is met again, and told, by the exchange itself */
+    char piece[LUAL_BUFFERSIZE];
+    int64_t got = sf_body_read(upload, offset, piece, sizeof piece);
+    if (got <= 0) break;
+    luaL_addlstring(&text, piece, (size_t)got);
+    offset += (uint64_t)got;
+  }
+  luaL_pushresult(&text);
+}
+
 /* -> id, endpoint name, method, url, headers block, body; nothing when no exchange waits for its script. */
 int sf_lua_started(lua_State *L)
 {
@@ -30,8 +51,7 @@ int sf_lua_started(lua_State *L)
     luaL_addstring(&headers, "\r\n");
   }
   luaL_pushresult(&headers);
-  if (request->body != NULL) lua_pushlstring(L, request->body, request->body_length);
-  else lua_pushnil(L);
+  push_body(L, request);
   return 6;
 }
 

@@ -299,6 +299,7 @@ static bool fill_request(sf_attempt *attempt)
   attempt->request.headers = attempt->header_lines;
   attempt->request.body = variant->body;
   attempt->request.body_length = variant->body_length;
+  attempt->request.upload = call->upload;
   attempt->request.line = &endpoint->line;
   attempt->request.header_limit = call->client->config.header_limit;
   attempt->request.stream = call->streams;
@@ -381,12 +382,14 @@ static void count_start(sf_attempt *attempt)
 static void exchange_start(sf_attempt *attempt, int64_t now)
 {
   sf_engine *engine = attempt->call->engine;
+  sf_body *upload = attempt->request.upload;
   sf_phase phase;
   attempt->connecting_ns = now;
   arm(attempt, phase_due(attempt, &phase));
-  if (engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
+  bool intact = upload == NULL || sf_body_is_intact(upload);
+  if (intact && engine->transport->ops->start(engine->transport, &attempt->exchange, now)) return;
   attempt->result = SF_RESULT_BAD_REQUEST;
-  sf_attempt_say(attempt, "the request could not be started");
+  sf_attempt_say(attempt, intact ? "the request could not be started" : upload->problem);
   sf_timers_clear(&engine->timers, &attempt->timer);
   attempt_ended(attempt, now);
 }

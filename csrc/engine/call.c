@@ -104,6 +104,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   call->estimate = options->estimate;
   call->wants_events = options->events;
   call->streams = options->stream;
+  call->upload = options->upload;
   call->submitted_ns = call->idle_since_ns = sf_engine_now(engine);
   call->deadline_ns = sf_time_add(call->submitted_ns, options->deadline_ns);
   call->deadline_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = deadline_fire };
@@ -127,6 +128,8 @@ static void variant_free(sf_variant *variant)
 static void free_variants(sf_call *call)
 {
   for (uint32_t i = 0; i < call->plan->variant_count; i++) variant_free(&call->variants[i]);
+  sf_body_close(call->upload);
+  call->upload = NULL;
 }
 
 /* The owner has answered "encode": back to the queue. */

@@ -20,7 +20,7 @@ typedef struct sf_target_set {
 
 typedef enum { SF_VARIANT_WANTED, SF_VARIANT_ENCODED, SF_VARIANT_SKIPPED } sf_variant_state;
 
-/* One encoded request body; the bytes of `body` belong to the owner of the call and outlive it. */
+/* One encoded request; the bytes of `body` belong to the owner of the call and outlive it. */
 typedef struct sf_variant {
   sf_variant_state state;
   sf_kind skipped; /* why */
@@ -132,6 +132,7 @@ struct sf_call {
   size_t header_count;
   sf_variant *variants; /* plan->variant_count of them; a single one is `variant` */
   sf_variant variant;
+  sf_body *upload; /* the body of all variants; NULL: each has its own */
   uint32_t wanted; /* while ENCODING: the target whose variant is asked for */
   /* what was tried */
   sf_target_set tried, excluded;
@@ -173,6 +174,7 @@ typedef struct sf_call_options {
   const sf_timeouts *timeout; /* NULL: the lines' own; a field < 0: the line's own */
   bool events;                /* an observer wants to hear what happens */
   bool stream;                /* the answer is wanted as events */
+  sf_body *upload;            /* the body of all variants, closed by the call; NULL: each has its own */
 } sf_call_options;
 
 typedef enum {
@@ -202,7 +204,7 @@ typedef struct sf_answer {
 
 SF_BEGIN_DECLS
 
-/* A call that is not yet submitted; NULL: out of memory. */
+/* A call that is not yet submitted; NULL: out of memory, and nothing was taken. */
 sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options *options);
 
 /* Answers "encode" (or encodes ahead of it). False: out of memory or too many headers; the variant is then skipped. */

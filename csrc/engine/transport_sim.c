@@ -53,6 +53,11 @@ static void actor_free(sf_actor *actor)
   sf_free(actor);
 }
 
+static uint64_t bytes_of(const sf_request *request)
+{
+  return 1 + (request->upload != NULL ? request->upload->length : request->body_length);
+}
+
 static void finish(sf_actor *actor, sf_result result, sf_phase phase, const char *message)
 {
   sf_exchange *exchange = actor->exchange;
@@ -63,7 +68,7 @@ static void finish(sf_actor *actor, sf_result result, sf_phase phase, const char
                    .reused = reused,
                    .any_response = answered,
                    .message = message,
-                   .bytes_sent = phase == SF_PHASE_CONNECT ? 0 : 1 + exchange->request->body_length,
+                   .bytes_sent = phase == SF_PHASE_CONNECT ? 0 : bytes_of(exchange->request),
                    .resolve_ns = -1,
                    .connect_ns = actor->script.connect_ns,
                    .tls_ns = -1 };
@@ -96,6 +101,11 @@ static void on_connect(sf_actor *actor)
     return;
   }
   actor->exchange->up->connected(actor->exchange);
+  sf_body *upload = actor->exchange->request->upload;
+  if (upload != NULL && !sf_body_is_intact(upload)) {
+    finish(actor, SF_RESULT_BAD_REQUEST, SF_PHASE_FIRST_BYTE, upload->problem);
+    return;
+  }
   if (script->fault == SF_FAULT_HANG) actor->stage = STAGE_HUNG;
   else schedule(actor, STAGE_HEADERS, script->after_ns);
 }
