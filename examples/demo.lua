@@ -22,6 +22,22 @@ end
 local on_terminal = os.execute "test -t 1" == true or os.execute "test -t 1" == 0
 local CALLS = tonumber(option "--calls") or 120
 
+-- ------------------------------------------------------------------------------------------------- an answer, piecewise
+
+-- Prints an answer as it arrives; gives the whole result, or nil and the error.
+local function print_as_it_comes(client, question)
+  local stream, err = client:stream(question)
+  if not stream then
+    return nil, err
+  end
+  for chunk in stream:chunks() do
+    io.write(chunk.text or "")
+    io.flush()
+  end
+  print ""
+  return stream:result()
+end
+
 -- ------------------------------------------------------------------------------------------------------- a real call
 
 local function real_call(base_url)
@@ -33,15 +49,15 @@ local function real_call(base_url)
     base_url = base_url, api_key = os.getenv "SUREFOOT_API_KEY", model = os.getenv "SUREFOOT_MODEL",
   }
   print("one real call to " .. base_url)
-  local result, err = client:chat "In one sentence: why do careful people try again?"
+  local result, err = print_as_it_comes(client, "In one sentence: why do careful people try again?")
   if not result then
     print(tostring(err))
     os.exit(1)
   end
-  print(result.text)
   local usage = result.usage
-  print(("\n%s, %.2f s, %d attempt(s), %d tokens in, %d out"):format(
-    result.model or "?", result.latency, #result.attempts, usage.input_tokens or 0, usage.output_tokens or 0))
+  print(("\n%s, first words after %.2f s, all after %.2f s, %d attempt(s), %d tokens in, %d out"):format(
+    result.model or "?", result.time_to_first_token or 0, result.latency, #result.attempts, usage.input_tokens or 0,
+    usage.output_tokens or 0))
 end
 
 local base_url = os.getenv "SUREFOOT_BASE_URL"
@@ -206,12 +222,23 @@ local rows = {
   row("one attempt", run("one attempt", naive(provider))),
   row("surefoot, defaults", run("surefoot", sure(provider))),
 }
-provider:stop()
 print ""
 for _, cells in ipairs(rows) do
   print(format_row(cells))
 end
 print "\nLatencies are over all calls, the failed ones included."
+
+print "\nAnd one answer as it arrives, from the lines that are left when the first one hangs:\n"
+provider:profile("well", { stream = { chunk_delay = 0.05 }, answer = { chunks = 24 } })
+local endpoints = lines_of(provider)
+local streamed = assert(print_as_it_comes(
+  surefoot.new { model = "demo", api_key = "demo", endpoints = { endpoints[1], endpoints[3] }, routing = "priority",
+    timeout = { first_byte = 1 } },
+  "a bridge that carries traffic while it is being repaired is not a luxury but a promise kept every day"))
+print(("first words after %.2f s, all after %.2f s, %d attempts"):format(
+  streamed.time_to_first_token, streamed.latency, #streamed.attempts))
+provider:stop()
+
 if option "--svg" then
   write_svg(option "--svg", rows)
 end

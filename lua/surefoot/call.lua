@@ -34,6 +34,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field path string
 ---@field headers string
 ---@field body string?
+---@field upload (string | { file: string })[]? the body of all variants instead, files being read while they are sent
 ---@field estimate number                      tokens
 ---@field timeout table?                       what is in it counts instead of the lines' own
 ---@field deadline number?                     seconds from submit for all of it
@@ -307,11 +308,18 @@ function questions.response(job, attempt, endpoint, route, status, headers, body
   judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body })
 end
 
-function questions.event(job, attempt, endpoint, route, name, data, must_decide)
+local NO_FOLD = { reply = { status = 200, headers = "" } }
+
+local function read_event(job, attempt, endpoint, route, name, data)
   local fold = fold_of(job, attempt, endpoint, route)
-  local read, action, payload = pcall(fold.folder.event, fold.folder, name, data)
-  if not read then
-    action, payload = "fail", unreadable(action)
+  return fold, fold.folder:event(name, data)
+end
+
+function questions.event(job, attempt, endpoint, route, name, data, must_decide)
+  local read, fold, action, payload = pcall(read_event, job, attempt, endpoint, route, name, data)
+  if not read then -- whatever failed, the call must be told
+    local problem = fold
+    fold, action, payload = job.folds and job.folds[attempt] or NO_FOLD, "fail", unreadable(problem)
   end
   if action ~= "fail" and payload then
     job.shown, job.news = payload, true
@@ -322,8 +330,10 @@ function questions.event(job, attempt, endpoint, route, name, data, must_decide)
 end
 
 function questions.ended(job, attempt, endpoint, route, kind, phase, message)
-  local fold = fold_of(job, attempt, endpoint, route)
-  if fold.folder:whole() then
+  local read, fold = pcall(fold_of, job, attempt, endpoint, route)
+  if not read then
+    return refuse(job, attempt, NO_FOLD.reply, unreadable(fold))
+  elseif fold.folder:whole() then
     return complete(job, attempt, fold)
   end
   local verdict = { class = "transient", kind = kind }
@@ -391,10 +401,10 @@ local function submit(job, engine)
   s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
-  s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
-  local call = client.core:submit(engine, job.plan.id, s)
-  s.body, s.headers = nil, nil
-  return call
+  s.method, s.path, s.variant_headers, s.body, s.upload = job.method, job.path, job.headers, job.body, job.upload
+  local call, problem = client.core:submit(engine, job.plan.id, s)
+  s.body, s.upload, s.headers = nil, nil, nil
+  return call, problem
 end
 
 local function finished(job, latency, first_token, receipt)
@@ -454,7 +464,11 @@ local function begin(job)
   end
   job.scheduler = client.host.scheduler()
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
-  job.call = submit(job, job.scheduler.engine)
+  local problem
+  job.call, problem = submit(job, job.scheduler.engine)
+  if not job.call then
+    return fail("invalid_request", client.scrub(problem))
+  end
   if cancel then
     cancel:add(job.call)
   end

@@ -8,6 +8,31 @@ local PATIENCE = 200 -- virtual seconds; a call that needs more has lost its wak
 
 local ok, bad = { after = 0.1, text = "ok" }, { after = 0.1, status = 500, headers = { ["x-a"] = "1" } }
 
+local function event(text, finish)
+  return ('data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":%s}]}\n\n')
+    :format(text, finish or "null")
+end
+
+-- What a line streams, a second apart.
+local function stream(...)
+  local script = { after = 0.1, headers = { ["content-type"] = "text/event-stream" }, events = {} }
+  for i, data in ipairs { ... } do
+    script.events[i] = { at = i, data = data }
+  end
+  return script
+end
+
+local whole_stream = stream(event "", event "a", event(("b"):rep(5000)), event("", '"stop"') .. "data: [DONE]\n\n")
+
+-- Reads a stream to its end.
+local function read_all(client, request, options)
+  local reader, err = client:stream(request, options)
+  if not reader then
+    return nil, err
+  end
+  return reader:result()
+end
+
 local function lines(list)
   local scripts = {}
   for name, scripted in pairs(list) do
@@ -54,6 +79,17 @@ local scenarios = {
       go()
       go { deadline = 1.5 }
       go { deadline = 100, validate = function() return true end }
+    end,
+  },
+  ["streams: failover, cuts, a reader that leaves"] = {
+    lines = { a = { stream(event ""), stream(event "a", "data: {\n\n"), whole_stream }, b = { whole_stream } },
+    play = function(go)
+      go(nil, read_all)
+      go({ deadline = 2.5, on_event = function() end }, read_all)
+      go(nil, function(client, request)
+        local reader, err = client:stream(request)
+        return reader and reader:close() == nil or nil, err
+      end)
     end,
   },
   ["open circuits and probes"] = {
@@ -127,10 +163,10 @@ local function run(scenario, n)
     core.fail_allocation(n)
     sim = surefoot.simulate { seed = 1, endpoints = lines(scenario.lines) }
     client = sim:client(scenario.config)
-    scenario.play(function(options)
+    scenario.play(function(options, how)
       begun = begun + 1
       return sim:spawn(function()
-        local fine, result, err = pcall(client.chat, client, "Hi", options)
+        local fine, result, err = pcall(how or client.chat, client, "Hi", options)
         outcomes[#outcomes + 1] = { thrown = not fine and result, result = fine and result, err = fine and err,
           at = sim:now() }
       end)
