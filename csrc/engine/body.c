@@ -12,10 +12,10 @@
 
 #include "memory.h"
 
-/* False, always. The reason comes first: a long path is cut. */
+/* False, always. The path comes last: a long one is cut. */
 static bool complain(sf_body *body, const char *path, const char *reason)
 {
-  snprintf(body->problem, sizeof body->problem, "%s: the body's file %s", reason, path);
+  snprintf(body->problem, sizeof body->problem, "a file of the body: %s: %s", reason, path);
   return false;
 }
 
@@ -42,10 +42,10 @@ static bool open_file(sf_body *body, sf_segment *segment)
   segment->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (segment->fd < 0 || fstat(segment->fd, &info) != 0) return complain(body, path, strerror(errno));
   if (S_ISDIR(info.st_mode)) return complain(body, path, strerror(EISDIR));
-  if (!S_ISREG(info.st_mode)) return complain(body, path, "Not a regular file");
+  if (!S_ISREG(info.st_mode)) return complain(body, path, "not a regular file");
   ssize_t got = pread(segment->fd, &byte, 1, 0);
   if (got < 0) return complain(body, path, strerror(errno));
-  if ((got > 0) != (info.st_size > 0)) return complain(body, path, "Does not tell its size");
+  if ((got > 0) != (info.st_size > 0)) return complain(body, path, "does not tell its size");
   segment->length = (uint64_t)info.st_size;
   segment->modified_ns = modified(&info);
   return true;

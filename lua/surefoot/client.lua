@@ -3,14 +3,15 @@
 -- Every call blocks on the main thread, and yields in a task or in a coroutine of a loop that surefoot knows. Misuse
 -- throws; what the world does comes back as nil, err.
 
+local any_request = require "surefoot.client.request"
 local batch = require "surefoot.batch"
 local binding = require "surefoot.binding"
+local bounds = require "surefoot.client.bounds"
 local call = require "surefoot.call"
 local check = require "surefoot.config.check"
 local config = require "surefoot.config"
 local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
-local files = require "surefoot.client.files"
 local json = require "surefoot.json"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
@@ -23,7 +24,6 @@ local version = require "surefoot.version"
 
 local M = {}
 
-local OUTPUT_ESTIMATE = 256 -- tokens, where a request sets no bound
 local PAST_KEYS = 16 -- that functions gave, beside the current ones
 local NO_OPTIONS, ANY_ROUTE = {}, { {} } -- shared: never written to
 
@@ -134,37 +134,6 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------ the jobs
 
-local function header_lines(headers)
-  local lines = {}
-  for name, value in pairs(headers) do
-    lines[#lines + 1] = name .. ": " .. value .. "\n"
-  end
-  table.sort(lines)
-  return table.concat(lines)
-end
-
-local function estimate_of(self, request, body, options)
-  if options.estimate then
-    return options.estimate
-  elseif self.config.rate and self.config.rate.estimate then
-    return self.config.rate.estimate
-  end
-  local bound = type(request) == "table" and (request.max_completion_tokens or request.max_tokens)
-  return math.ceil((body and #body or 0) / 4) + (type(bound) == "number" and bound >= 0 and bound or OUTPUT_ESTIMATE)
-end
-
--- What a call's own timeouts replace of the lines'.
-local function timeout_of(options)
-  local timeout
-  for name, value in pairs(options.timeout or NO_OPTIONS) do
-    if name ~= "total" then
-      timeout = timeout or {}
-      timeout[name] = value
-    end
-  end
-  return timeout
-end
-
 -- How the jobs of an operation are written and judged.
 local function encode_operation(job, variant)
   local operation = providers.formats[variant.provider].operations[job.work.name]
@@ -211,9 +180,9 @@ local function operation_job(self, work, routes, request, options)
     error(path, 0)
   end
   job.method, job.path, job.headers, job.body = method, path, headers, body
-  job.estimate = estimate_of(self, request, body, options)
+  job.estimate = bounds.estimate(self, request, #(body or ""), options)
   if options.timeout then
-    job.timeout = timeout_of(options)
+    job.timeout = bounds.timeout(options)
   end
   return job
 end
@@ -322,76 +291,6 @@ function Client:models(options)
   return result and result.models, err
 end
 
--- An answer to client:request: any 2xx, decoded where it says that it is JSON.
-local function judge_any(job, reply, variant)
-  local format, codec = providers.formats[variant.provider], job.client.codec
-  local is_json = (binding.header(reply.headers, "content-type") or ""):lower():find "[/+]json"
-  if reply.status < 200 or reply.status >= 300 then
-    return nil, format.judge(reply, (codec.decode(reply.body)))
-  elseif not is_json or reply.body == "" then
-    return { body = reply.body }
-  end
-  local document, problem, message = codec.decode(reply.body)
-  if document == nil then
-    return nil, { class = "transient", kind = problem, message = "the answer is no whole JSON: " .. message }
-  end
-  return { body = document, usage = type(document) == "table" and format.usage(document.usage) or nil }
-end
-
-local function body_of(self, request)
-  if request.json ~= nil then
-    if request.body ~= nil then
-      check.fail("body", "give json or body, not both")
-    end
-    local text, problem = self.codec.encode(request.json)
-    return text or check.fail("json", "%s", problem), "application/json"
-  end
-  return request.body, "application/octet-stream"
-end
-
-local any_request = {
-  name = "request", judge = judge_any,
-  encode = function(job)
-    return job.method, job.path, job.headers, job.body
-  end,
-}
-
-local function request_job(self, request, options)
-  if not request.path:find "^/" or request.path:find "[%c \127-\255#]" then
-    check.fail("path", "expected a path that begins with /, without spaces, got %s", check.show(request.path))
-  end
-  local body, content_type = body_of(self, request)
-  local headers = { accept = "application/json" }
-  headers["content-type"] = body and content_type or nil
-  for name, value in pairs(request.headers or {}) do
-    headers[name] = value
-  end
-  local route = {}
-  if request.endpoint then
-    for i, endpoint in ipairs(self.config.endpoints) do
-      route.endpoint = endpoint.name == request.endpoint and i or route.endpoint
-    end
-    if not route.endpoint then
-      check.fail("endpoint", "no endpoint is named %q", request.endpoint)
-    end
-  end
-  local routes = { route }
-  return {
-    client = self, options = options, plan = plans.of(self, routes), routes = routes, request = request.json,
-    method = request.method or body and "POST" or "GET", path = request.path, headers = header_lines(headers),
-    body = body, work = any_request, timeout = timeout_of(options),
-    estimate = estimate_of(self, request.json, body, options),
-  }
-end
-
----@class surefoot.Request
----@field method string?    default: POST with a body, else GET
----@field path string       appended to the endpoint's URL
----@field json any          the body, to be encoded
----@field body string | { file: string } | nil
----@field headers table<string, string>?
----@field endpoint string?  only there
-
 --- Makes any other request to the API, with the same care.
 ---@async
 ---@param request surefoot.Request
@@ -401,18 +300,7 @@ end
 function Client:request(request, options)
   of(self, "request")
   options = read("request", config.options, options, self.config)
-  if type(request) ~= "table" then
-    misuse("request", "expected a table, got " .. check.show(request))
-  end
-  request = read("request", check.fields, schema.request, request, "")
-  if type(request.body) == "table" then
-    local content, problem = files.read(request.body.file)
-    if not content then
-      return nil, errors.new { kind = "invalid_request", message = problem, sent = false, attempts = {} }
-    end
-    request.body = content
-  end
-  return call.perform((read("request", request_job, self, request, options)))
+  return call.perform((read("request", any_request.job, self, request, options)))
 end
 
 --- Performs many chat requests at a time and waits for all of them.

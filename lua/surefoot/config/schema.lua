@@ -247,15 +247,27 @@ M.fallback = {
   { name = "request", type = "table", doc = "fields of the request to replace" },
 }
 
+-- A field of a form that client:request sends.
+local part = {
+  { name = "name", type = "string", raw = true, required = true, doc = "of the field" },
+  { name = "value", type = "string", empty = true, raw = true, doc = "of a plain field" },
+  { name = "data", type = "string", empty = true, raw = true, doc = "the content of a file" },
+  { name = "file", type = "string", doc = "the path of a file, which is read while it is sent" },
+  { name = "filename", type = "string", raw = true, doc = "what the server is told (default: the end of the path)" },
+  { name = "content_type", type = "string", doc = "of its content (default, for files: application/octet-stream)" },
+}
+
 -- The argument of client:request.
 M.request = {
   { name = "method", type = "enum", values = { "GET", "POST", "PUT", "PATCH", "DELETE" },
     doc = "default: POST with a body, else GET" },
   { name = "path", type = "string", required = true, doc = "appended to the endpoint's URL; may hold a query" },
   { name = "json", type = "any", doc = "the body, to be encoded" },
-  { name = "body", type = "either", doc = "the body as it is, or the file that holds it",
+  { name = "body", type = "either", doc = "the body as it is, or the file that holds it, which is read while it is sent",
     { type = "string", empty = true, raw = true },
     { type = "table", fields = { { name = "file", type = "string", required = true, doc = "path of the file" } } } },
+  { name = "multipart", type = "list", max = 10000, of = { type = "table", fields = part },
+    doc = "the body as a form (multipart/form-data)" },
   { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this request" },
   { name = "endpoint", type = "string", doc = "only there" },
 }
