@@ -50,16 +50,24 @@ function M.count(value)
   return type(value) == "number" and value >= 0 and value <= MOST_TOKENS and (to_integer(value) or value) or nil
 end
 
+--- A copy of the outermost table.
+---@param t table
+---@return table
+function M.copy(t)
+  local copy = {}
+  for key, value in pairs(t) do
+    copy[key] = value
+  end
+  return copy
+end
+
 --- A copy of the outermost table, with what a route changes and the model.
 ---@param request table
 ---@param model string?
 ---@param changes table? fields to replace
 ---@return table
 function M.changed(request, model, changes)
-  local copy = {}
-  for key, value in pairs(request) do
-    copy[key] = value
-  end
+  local copy = M.copy(request)
   for key, value in pairs(changes or NOTHING) do
     copy[key] = value
   end
@@ -139,6 +147,32 @@ function M.document_of(reply, read)
     return nil, M.judge(reply, document)
   end
   return document
+end
+
+-- What few look at is finished when somebody does: _raw is an event whose numbers are still as lua-cjson reads them.
+local chunk_mt = { __name = "surefoot.chunk" }
+
+function chunk_mt.__index(chunk, key)
+  local raw = key == "raw" and rawget(chunk, "_raw")
+  if raw then
+    raw = json.finish(raw)
+    chunk.raw, chunk._raw = raw, nil
+    return raw
+  end
+end
+
+--- Gives a chunk the event that it shows. Name raw and _raw (nil) where the chunk is made: then they have their places.
+---@param chunk surefoot.Chunk  becomes the chunk
+---@param document any          the event, as the codec's read gave it
+---@param finish (fun(value: any): any)? the codec's
+---@return surefoot.Chunk
+function M.chunk(chunk, document, finish)
+  if not finish then
+    chunk.raw = document
+    return chunk
+  end
+  chunk._raw = document
+  return setmetatable(chunk, chunk_mt)
 end
 
 --- Structured output, decoded: of a request whose response_format asks for JSON.

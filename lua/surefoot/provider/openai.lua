@@ -3,13 +3,15 @@
 -- right form: HTML with 200, an `error` object with 200 and a text that ends early are failures, whatever the status
 -- says.
 
+local answer = require "surefoot.provider.openai_answer"
 local common = require "surefoot.provider.common"
+local stream = require "surefoot.provider.openai_stream"
 
 local M = {}
 
 local NOTHING = common.NOTHING
-local some, some_table, count, malformed, beginning, document_of = common.some, common.some_table, common.count,
-  common.malformed, common.beginning, common.document_of
+local some, some_table, malformed, beginning, document_of = common.some, common.some_table, common.malformed,
+  common.beginning, common.document_of
 
 --- The header line that carries a key.
 ---@param key string
@@ -18,11 +20,46 @@ function M.auth(key)
   return "authorization: Bearer " .. key
 end
 
--- The request's bytes. Strings of schemas are written with their keys in order: providers cache prompts by the bytes.
-local function body_of(request, variant, codec, changes)
-  local body, model = request, variant.model
-  if changes or model and request.model ~= model then
+-- What keeps a message of another format sendable there is not for this one.
+local function without_native(messages)
+  local copy
+  for i, message in ipairs(some_table(messages) or NOTHING) do
+    if type(message) == "table" and message.native ~= nil then
+      copy = copy or common.copy(messages)
+      copy[i] = common.copy(message)
+      copy[i].native = nil
+    end
+  end
+  return copy
+end
+
+-- The last chunk holds the usage only if it is asked for.
+local function ask_for_events(body, traits)
+  local options, quirks = body.stream_options, traits and traits.quirks or NOTHING
+  body.stream = true
+  if not quirks.no_stream_options and (options == nil or type(options) == "table" and options.include_usage == nil) then
+    body.stream_options = common.copy(options or NOTHING)
+    body.stream_options.include_usage = true
+  end
+end
+
+--- The request's bytes. Strings of schemas are written with their keys in order: providers cache prompts by the bytes.
+---@param request table
+---@param variant surefoot.Variant
+---@param codec surefoot.Codec
+---@param changes table?
+---@param streams boolean?
+---@return string? body
+---@return string? problem
+function M.write(request, variant, codec, changes, streams)
+  local model, body = variant.model, request
+  local messages = without_native(changes and changes.messages or request.messages)
+  if changes or streams or messages or model and request.model ~= model then
     body = common.changed(request, model, changes)
+    body.messages = messages or body.messages
+    if streams then
+      ask_for_events(body, variant.traits)
+    end
   end
   if body.tools or body.response_format or body.functions then
     return codec.encode(body)
@@ -31,58 +68,18 @@ local function body_of(request, variant, codec, changes)
 end
 
 local function post(path)
-  return function(request, variant, codec, changes)
-    local body, problem = body_of(request, variant, codec, changes)
+  return function(request, variant, codec, changes, streams)
+    local body, problem = M.write(request, variant, codec, changes, streams)
     if not body then
       return nil, problem
     end
-    return "POST", path, common.JSON_HEADERS, body
+    return "POST", path, streams and common.STREAM_HEADERS or common.JSON_HEADERS, body
   end
 end
 
-M.judge = common.judge
+M.judge, M.usage = common.judge, answer.usage
 
---- Token counts in surefoot's names, or nil when the answer holds none.
----@param usage any
----@return surefoot.Usage?
-function M.usage(usage)
-  if type(usage) ~= "table" then
-    return nil
-  end
-  local input, output = count(usage.prompt_tokens), count(usage.completion_tokens)
-  local total = count(usage.total_tokens)
-  if not (input or output or total) then
-    return nil
-  end
-  local read = some_table(usage.prompt_tokens_details) or NOTHING
-  local written = some_table(usage.completion_tokens_details) or NOTHING
-  input = input or total and math.max(0, total - (output or 0)) or 0
-  output = output or total and math.max(0, total - input) or 0
-  return {
-    input_tokens = input, output_tokens = output, total_tokens = total or input + output,
-    cached_input_tokens = count(read.cached_tokens) or count(usage.prompt_cache_hit_tokens),
-    reasoning_tokens = count(written.reasoning_tokens), estimated = false,
-  }
-end
-
--- The text of a message: its content, or its text parts joined.
-local function text_of(message)
-  local content = message.content
-  if type(content) == "string" then
-    return content
-  elseif type(content) ~= "table" then
-    return nil
-  end
-  local parts = {}
-  for _, part in ipairs(content) do
-    if type(part) == "table" and type(part.text) == "string" then
-      parts[#parts + 1] = part.text
-    end
-  end
-  return #parts > 0 and table.concat(parts) or nil
-end
-
-local chat = { encode = post "/chat/completions" }
+local chat = { encode = post "/chat/completions", stream = stream.new }
 
 function chat.decode(reply, codec, request)
   local finish = codec.finish
@@ -92,23 +89,19 @@ function chat.decode(reply, codec, request)
   end
   local choices = document.choices
   local choice = type(choices) == "table" and choices[1]
+  if type(choice) == "table" then
+    verdict = answer.failure_of(choice, document)
+    if verdict then
+      return nil, verdict
+    end
+  end
   local message = type(choice) == "table" and choice.message
   if type(message) ~= "table" then
     return malformed("the answer has no choices[1].message: " .. beginning(reply.body))
   elseif finish then
     message = finish(message)
   end
-  local text, calls = text_of(message), some_table(message.tool_calls)
-  local reason = some(choice.finish_reason)
-  return { -- the empty fields are filled by others: named here, the table has their places
-    text = text, message = message, tool_calls = calls and #calls > 0 and calls or nil,
-    parsed = common.parsed_of(text, request, codec), finish_reason = reason, truncated = reason == "length" or nil,
-    reasoning = some(message.reasoning_content) or some(message.reasoning), usage = M.usage(document.usage),
-    model = some(document.model), id = some(document.id),
-    body = not finish and document or nil, _body = finish and document or nil,
-    status = nil, raw = nil, _headers = nil, _receipt = nil, endpoint = nil, request_id = nil, latency = nil,
-    time_to_first_token = nil,
-  }
+  return answer.fields(document, choice, message, codec, request, not finish and document or nil)
 end
 
 local embeddings = { encode = post "/embeddings" }
@@ -138,7 +131,7 @@ function embeddings.decode(reply, codec, request)
   if found ~= wanted or #data ~= wanted then
     return malformed(("%d embeddings for %d inputs"):format(found, wanted))
   end
-  return { embeddings = vectors, usage = M.usage(document.usage), model = some(document.model), body = document }
+  return { embeddings = vectors, usage = answer.usage(document.usage), model = some(document.model), body = document }
 end
 
 local models = {}

@@ -1,0 +1,303 @@
+--- The folder of a chat completion stream in OpenAI's format, and of those who say that theirs is the same.
+--
+-- What holds: empty data, role-only and empty deltas, filter results, early usage. What fails: an error in any of the
+-- forms known, in an event or in a choice; data that is no JSON; an end without a choice. The answer is whole when
+-- every choice has finished (all n that were asked for) or `[DONE]` was said; what comes after that is ignored.
+
+local answer = require "surefoot.provider.openai_answer"
+local common = require "surefoot.provider.common"
+local json = require "surefoot.json"
+local openai_delta = require "surefoot.provider.openai_delta"
+
+local M = {}
+
+local byte, find = string.byte, string.find
+local null, some, some_table, some_text = json.null, common.some, common.some_table, common.some_text
+local fold = openai_delta.fold
+local BRACE = byte "{"
+
+---@class surefoot.OpenAIFolder: surefoot.Folder
+---@field private codec surefoot.Codec
+---@field private request table
+---@field private top table       fields of the document, beside its choices
+---@field private states table<integer, table>  by the choice's number, from 1
+---@field private open integer    choices that have begun and not finished
+---@field private finished integer
+---@field private wanted integer  choices that were asked for
+---@field private done boolean    `[DONE]` was said
+local Folder = {}
+Folder.__index = Folder
+
+--- Makes a folder.
+---@param codec surefoot.Codec
+---@param request table?
+---@return surefoot.Folder
+function M.new(codec, request)
+  local n = request and request.n
+  return setmetatable({
+    codec = codec, request = request, top = {}, states = {}, open = 0, finished = 0,
+    wanted = type(n) == "number" and n or 1, done = false,
+  }, Folder)
+end
+
+local function failed(problem, message)
+  return "fail", { class = "transient", kind = problem, message = message }
+end
+
+-- Data that does not begin as an object does: a farewell, nothing, or nothing that belongs here.
+local function read_odd(self, name, data)
+  if find(data, "^%s*%[DONE%]") then
+    if next(self.states) == nil then
+      return failed("malformed", "the stream ended without a choice")
+    end
+    self.done = true
+    return "complete"
+  elseif name == "error" then
+    return "fail", common.judge_event((self.codec.decode(data)), data)
+  elseif not find(data, "%S") then
+    return "hold"
+  end
+  return nil
+end
+
+local function unreadable(name, data, message)
+  if name == "error" then
+    return "fail", common.judge_event(nil, data)
+  elseif find(data, "^%s*<") then
+    return failed("malformed", "an event is HTML or XML, not JSON: " .. common.beginning(data))
+  end
+  return failed("malformed", ("an event is no JSON object (%s): %s"):format(message or "no braces",
+    common.beginning(data)))
+end
+
+-- An error of the event's, or nil. Groq's may stand in x_groq.
+local function error_of(document, name, data)
+  if name == "error" or common.is_error(document) then
+    return common.judge_event(document, data)
+  end
+  local groq = document.x_groq
+  local err = type(groq) == "table" and some(groq.error)
+  if err and err ~= "" then
+    local verdict = common.judge_event({ error = err }, data)
+    verdict.body = document
+    return verdict
+  end
+end
+
+local APART = { choices = true, object = true, obfuscation = true }
+local FIRST = { id = true, model = true, created = true } -- the first that says something stays
+
+local function says_nothing(value)
+  return value == "" or value == 0
+end
+
+-- What the event says about the whole answer.
+local function fold_top(self, document)
+  local top = self.top
+  for key, value in next, document do
+    local known = top[key]
+    if known ~= value and value ~= null and not APART[key] then
+      if known == nil or not FIRST[key] or says_nothing(known) then
+        top[key] = value
+      end
+    end
+  end
+end
+
+local CHOICE_APART = { index = true, delta = true, message = true, finish_reason = true, logprobs = true, usage = true }
+
+local function append(into, key, list)
+  if type(list) == "table" then
+    local all = into[key] or json.array {}
+    into[key] = all
+    for i = 1, #list do
+      all[#all + 1] = list[i]
+    end
+  end
+end
+
+local function fold_logprobs(state, logprobs)
+  state.logprobs = state.logprobs or {}
+  for key, list in next, logprobs do
+    append(state.logprobs, key, list)
+  end
+end
+
+-- What the event says about a choice, beside its delta. An empty table does not undo a full one.
+local function fold_choice(state, choice)
+  for key, value in next, choice do
+    if not CHOICE_APART[key] and value ~= null and (type(value) ~= "table" or next(value) or not state.rest[key]) then
+      state.rest[key] = value
+    end
+  end
+  if type(choice.logprobs) == "table" then
+    fold_logprobs(state, choice.logprobs)
+  end
+end
+
+local function state_of(self, choice, place)
+  local index = choice.index
+  local number = type(index) == "number" and index >= 0 and index % 1 == 0 and index + 1 or place
+  local state = self.states[number]
+  if not state then
+    state = { number = common.count(number) or number, message = openai_delta.new(), rest = {}, logprobs = nil,
+      reason = nil, has_begun = false }
+    self.states[number] = state
+    self.open = self.open + 1
+  end
+  return state
+end
+
+-- Usage stands in the event, in a choice (Moonshot), or in x_groq.
+local function usage_of(self, document)
+  local usage = some_table(document.usage)
+  if not usage then
+    local choice, groq = type(document.choices) == "table" and document.choices[1], document.x_groq
+    usage = type(choice) == "table" and some_table(choice.usage) or type(groq) == "table" and some_table(groq.usage)
+  end
+  if usage then
+    self.top.usage = usage
+    return answer.usage(usage)
+  end
+end
+
+-- A chunk, or nil when the choice says nothing new.
+local function take_choice(self, choice, place, document)
+  local codec, state = self.codec, state_of(self, choice, place)
+  local shows, text, reasoning, calls = false, nil, nil, nil
+  -- a server that does not know how to stream sends its message whole
+  local delta = some_table(choice.delta) or not state.has_begun and some_table(choice.message)
+  if delta then
+    shows, text, reasoning, calls = fold(state.message, delta, codec)
+    state.has_begun = state.has_begun or shows
+  end
+  local reason = some_text(choice.finish_reason)
+  if reason then
+    if not state.reason then
+      self.open, self.finished = self.open - 1, self.finished + 1
+    end
+    state.reason, shows = reason, true
+  end
+  fold_choice(state, choice)
+  if not shows then
+    return nil
+  end
+  local finish = codec.finish
+  return common.chunk({
+    text = text, index = state.number, tool_calls = calls and finish and finish(calls) or calls, reasoning = reasoning,
+    finish_reason = reason, usage = nil, raw = nil, _raw = nil,
+  }, document, finish)
+end
+
+-- The chunks of an event: nearly always one, or none.
+local function take_choices(self, document)
+  local choices, first, more = document.choices, nil, nil
+  if type(choices) ~= "table" then
+    return nil
+  end
+  for i = 1, #choices do
+    local choice = choices[i]
+    if type(choice) == "table" then
+      local verdict = answer.failure_of(choice, document)
+      if verdict then
+        return nil, nil, verdict
+      end
+      local chunk = take_choice(self, choice, i, document)
+      if not first then
+        first = chunk
+      elseif chunk then
+        more = more or {}
+        more[#more + 1] = chunk
+      end
+    end
+  end
+  return first, more
+end
+
+--- Takes an event.
+---@param name string?
+---@param data string
+---@return string action
+---@return table? chunk_or_verdict
+---@return surefoot.Chunk[]? more  where one event speaks of several choices
+function Folder:event(name, data)
+  if self.done then
+    return "hold"
+  elseif byte(data, 1) ~= BRACE then
+    local action, result = read_odd(self, name, data)
+    if action then
+      return action, result
+    end
+  end
+  local document, _, problem = self.codec.read(data)
+  if type(document) ~= "table" then
+    return unreadable(name, data, problem)
+  end
+  local verdict = error_of(document, name, data)
+  if verdict then
+    return "fail", verdict
+  end
+  local chunk, more
+  chunk, more, verdict = take_choices(self, document)
+  if verdict then
+    return "fail", verdict
+  end
+  fold_top(self, document)
+  local usage = usage_of(self, document)
+  local is_finished = self.open == 0 and self.finished >= self.wanted
+  if usage and not chunk and is_finished then
+    chunk = common.chunk({ index = 1, usage = usage, raw = nil, _raw = nil }, document, self.codec.finish)
+  elseif chunk then
+    chunk.usage = usage
+  end
+  if not chunk then
+    return "hold"
+  elseif is_finished then
+    return "finish", chunk, more
+  end
+  return "commit", chunk, more
+end
+
+--- Whether the answer is complete as far as can be told.
+---@return boolean
+function Folder:whole()
+  return self.done or self.finished > 0 and self.open == 0 and self.finished >= self.wanted
+end
+
+local function choice_of(state)
+  local choice = {}
+  for key, value in next, state.rest do
+    choice[key] = value
+  end
+  choice.index, choice.message = state.number - 1, openai_delta.whole(state.message)
+  choice.finish_reason, choice.logprobs = state.reason or null, state.logprobs or null
+  return choice
+end
+
+-- The chat completion so far.
+local function document_of(self)
+  local document, numbers, choices = {}, {}, json.array {}
+  for key, value in next, self.top do
+    document[key] = value
+  end
+  for number in next, self.states do
+    numbers[#numbers + 1] = number
+  end
+  table.sort(numbers)
+  for i, number in ipairs(numbers) do
+    choices[i] = choice_of(self.states[number])
+  end
+  document.object, document.choices = "chat.completion", choices
+  local finish = self.codec.finish
+  return finish and finish(document) or document
+end
+
+--- What a whole answer's decode gives, of what has come so far.
+---@return table
+function Folder:fields()
+  local document = document_of(self)
+  local choice = document.choices[1] or common.NOTHING
+  return answer.fields(document, choice, choice.message, self.codec, self.request, document)
+end
+
+return M
