@@ -263,7 +263,7 @@ M.request = {
     doc = "default: POST with a body, else GET" },
   { name = "path", type = "string", required = true, doc = "appended to the endpoint's URL; may hold a query" },
   { name = "json", type = "any", doc = "the body, to be encoded" },
-  { name = "body", type = "either", doc = "the body as it is, or the file that holds it, which is read while it is sent",
+  { name = "body", type = "either", doc = "the body as it is, or the file that holds it, read while it is sent",
     { type = "string", empty = true, raw = true },
     { type = "table", fields = { { name = "file", type = "string", required = true, doc = "path of the file" } } } },
   { name = "multipart", type = "list", max = 10000, of = { type = "table", fields = part },
