@@ -36,8 +36,9 @@ end
 local function lines(list)
   local scripts = {}
   for name, scripted in pairs(list) do
-    scripts[name] = function(n)
-      return scripted[n] or scripted[#scripted]
+    scripts[name] = function(n, request)
+      local script = scripted[n] or scripted[#scripted]
+      return script.events and not request.json.stream and ok or script
     end
   end
   return scripts
