@@ -33,6 +33,7 @@ build = {
     ["surefoot.core"] = {
       sources = {
         "csrc/binding/call.c",
+        "csrc/binding/call_report.c",
         "csrc/binding/client.c",
         "csrc/binding/engine.c",
         "csrc/binding/module.c",
@@ -45,6 +46,8 @@ build = {
         "csrc/binding/wire.c",
         "csrc/engine/admission.c",
         "csrc/engine/attempt.c",
+        "csrc/engine/attempt_end.c",
+        "csrc/engine/attempt_request.c",
         "csrc/engine/body.c",
         "csrc/engine/call.c",
         "csrc/engine/client.c",

@@ -12,17 +12,17 @@ enum { ANCHOR_CLIENT = 1, ANCHOR_ENGINE, ANCHOR_BODIES };
 
 enum { SPARE_CALLS = 64 }; /* of a client */
 
-static sf_lua_call *check_object(lua_State *L)
+sf_call *sf_check_call(lua_State *L)
 {
   sf_lua_call *object = sf_check_object(L, 1, SF_CALL_TYPE);
   luaL_argcheck(L, object->call != NULL, 1, "the call is gone");
-  return object;
+  return object->call;
 }
 
 /* The call at argument 1; after a fork its engine is renewed first, which ends it as `closed`. */
 static sf_call *check_call(lua_State *L)
 {
-  sf_call *call = check_object(L)->call;
+  sf_call *call = sf_check_call(L);
   if (call->state != SF_CALL_SETTLED && sf_engine_is_stale(call->engine)) sf_engine_renew(call->engine);
   return call;
 }
@@ -290,68 +290,6 @@ static int push_ended(lua_State *L, const sf_attempt *attempt)
   return 7;
 }
 
-/*
- * What there is to know of a call that succeeded at once, as one string: most results are never asked for their trail, and
- * the call need not live on for those that are. Read by core.read_receipt.
- */
-typedef struct sf_receipt {
-  double waited, latency, first_byte; /* seconds */
-  uint32_t endpoint, key, route;      /* 0-based */
-  int status;
-  bool reused, restarted;
-} sf_receipt;
-
-static void push_receipt(lua_State *L, const sf_call *call)
-{
-  const sf_trail *trail = &call->trail[0];
-  const char *model = call->client->models[trail->model];
-  size_t length = strlen(model);
-  char text[sizeof(sf_receipt) + 128];
-  if (call->attempt_count != 1 || length > sizeof text - sizeof(sf_receipt)) {
-    lua_pushnil(L);
-    return;
-  }
-  sf_receipt receipt;
-  memset(&receipt, 0, sizeof receipt);
-  receipt.waited = (double)trail->waited_ns / 1e9;
-  receipt.latency = (double)trail->latency_ns / 1e9;
-  receipt.first_byte = trail->first_byte_ns >= 0 ? (double)trail->first_byte_ns / 1e9 : -1;
-  receipt.endpoint = trail->endpoint;
-  receipt.key = trail->key;
-  receipt.route = trail->route;
-  receipt.status = trail->status;
-  receipt.reused = trail->reused;
-  receipt.restarted = trail->restarted;
-  memcpy(text, &receipt, sizeof receipt);
-  memcpy(text + sizeof receipt, model, length); /* NOLINT(bugprone-not-null-terminated-result): a slice */
-  lua_pushlstring(L, text, sizeof receipt + length);
-}
-
-/* core.read_receipt(receipt) -> the one entry of the trail, as call:trail gives it */
-static int core_read_receipt(lua_State *L)
-{
-  size_t length;
-  const char *text = luaL_checklstring(L, 1, &length);
-  sf_receipt receipt;
-  luaL_argcheck(L, length >= sizeof receipt, 1, "no receipt");
-  memcpy(&receipt, text, sizeof receipt);
-  lua_createtable(L, 0, 14);
-  sf_set_count(L, "endpoint", receipt.endpoint + 1);
-  sf_set_count(L, "key", receipt.key + 1);
-  sf_set_count(L, "route", receipt.route + 1);
-  lua_pushlstring(L, text + sizeof receipt, length - sizeof receipt);
-  lua_setfield(L, -2, "model");
-  sf_set_count(L, "status", (uint64_t)receipt.status);
-  sf_set_string(L, "kind", sf_kind_name(SF_KIND_OK));
-  sf_set_number(L, "waited", receipt.waited);
-  sf_set_number(L, "latency", receipt.latency);
-  if (receipt.first_byte >= 0) sf_set_number(L, "first_byte", receipt.first_byte);
-  sf_set_flag(L, "hedge", false);
-  sf_set_flag(L, "reused", receipt.reused);
-  if (receipt.restarted) sf_set_flag(L, "restarted", true);
-  return 1;
-}
-
 /* "settled", ok, kind, deciding attempt; and of a success latency, time to first token, receipt (nil: see call:trail). */
 static int push_settled(lua_State *L, const sf_call *call)
 {
@@ -363,7 +301,7 @@ static int push_settled(lua_State *L, const sf_call *call)
   lua_pushnumber(L, (double)(call->settled_ns - call->submitted_ns) / 1e9);
   if (call->first_token_ns >= 0) lua_pushnumber(L, (double)call->first_token_ns / 1e9);
   else lua_pushnil(L);
-  push_receipt(L, call);
+  sf_push_receipt(L, call);
   return 7;
 }
 
@@ -491,115 +429,7 @@ static int call_cancel(lua_State *L)
 
 static int call_id(lua_State *L)
 {
-  lua_pushnumber(L, (lua_Number)check_object(L)->call->waiter.id);
-  return 1;
-}
-
-/* ---- what there is to know afterwards ---- */
-
-static void push_trail(lua_State *L, const sf_call *call, const sf_trail *trail)
-{
-  int64_t latency = trail->ended ? trail->latency_ns : sf_engine_now(call->engine) - trail->started_ns;
-  lua_createtable(L, 0, 14);
-  sf_set_count(L, "endpoint", trail->endpoint + 1);
-  sf_set_count(L, "key", trail->key + 1);
-  sf_set_count(L, "route", trail->route + 1);
-  sf_set_string(L, "model", call->client->models[trail->model]);
-  if (trail->status > 0) sf_set_count(L, "status", (uint64_t)trail->status);
-  if (trail->ended) sf_set_string(L, "kind", sf_kind_name(trail->kind));
-  if (trail->phase != SF_PHASE_NONE) sf_set_string(L, "phase", sf_phase_name(trail->phase));
-  sf_set_number(L, "waited", (double)trail->waited_ns / 1e9);
-  sf_set_number(L, "latency", (double)latency / 1e9);
-  if (trail->first_byte_ns >= 0) sf_set_number(L, "first_byte", (double)trail->first_byte_ns / 1e9);
-  sf_set_flag(L, "hedge", trail->hedge);
-  sf_set_flag(L, "reused", trail->reused);
-  if (trail->restarted) sf_set_flag(L, "restarted", true);
-  if (trail->message[0] != '\0') sf_set_string(L, "message", trail->message);
-}
-
-static int call_trail(lua_State *L)
-{
-  sf_call *call = check_object(L)->call;
-  lua_createtable(L, (int)call->attempt_count, 0);
-  for (uint32_t i = 0; i < call->attempt_count; i++) {
-    push_trail(L, call, &call->trail[i]);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  return 1;
-}
-
-static double waited_seconds(const sf_call *call)
-{
-  double waited = 0;
-  for (uint32_t i = 0; i < call->attempt_count; i++) waited += (double)call->trail[i].waited_ns / 1e9;
-  return waited;
-}
-
-static void set_retry_at(lua_State *L, const sf_call *call)
-{
-  if (call->retry_at_ns == SF_NEVER) return;
-  double after = (double)(call->retry_at_ns - call->settled_ns) / 1e9;
-  sf_set_number(L, "retry_after", after > 0 ? after : 0);
-  sf_set_number(L, "retry_at", (call->engine->simulated ? (double)call->settled_ns / 1e9 : sf_clock_unix()) + after);
-}
-
-static int call_info(lua_State *L)
-{
-  sf_call *call = check_object(L)->call;
-  bool settled = call->state == SF_CALL_SETTLED;
-  const sf_trail *deciding = settled && call->deciding > 0 ? &call->trail[call->deciding - 1] : NULL;
-  lua_createtable(L, 0, 12);
-  sf_set_number(L, "latency",
-                (double)((settled ? call->settled_ns : sf_engine_now(call->engine)) - call->submitted_ns) / 1e9);
-  sf_set_number(L, "waited", waited_seconds(call));
-  if (call->first_token_ns >= 0) sf_set_number(L, "time_to_first_token", (double)call->first_token_ns / 1e9);
-  sf_set_count(L, "attempts", call->attempt_count);
-  sf_set_flag(L, "sent", call->sent);
-  if (settled) set_retry_at(L, call);
-  if (deciding != NULL) {
-    sf_set_count(L, "endpoint", deciding->endpoint + 1);
-    sf_set_count(L, "route", deciding->route + 1);
-  }
-  if (call->phase != SF_PHASE_NONE) sf_set_string(L, "phase", sf_phase_name(call->phase));
-  if (call->message[0] != '\0') sf_set_string(L, "message", call->message);
-  return 1;
-}
-
-static int call_events(lua_State *L)
-{
-  static const char *const names[] = {
-    [SF_EVENT_QUEUED] = "queued",
-    [SF_EVENT_ATTEMPT_STARTED] = "attempt_started",
-    [SF_EVENT_FIRST_TOKEN] = "first_token",
-    [SF_EVENT_RETRIED] = "retried",
-    [SF_EVENT_FAILED_OVER] = "failed_over",
-    [SF_EVENT_BREAKER_CHANGED] = "breaker_changed",
-    [SF_EVENT_RATE_CHANGED] = "rate_changed",
-    [SF_EVENT_SETTLED] = "settled",
-  };
-  sf_call *call = check_object(L)->call;
-  lua_createtable(L, (int)call->event_count, 0);
-  for (size_t i = 0; i < call->event_count; i++) {
-    const sf_event *event = &call->events[i];
-    lua_createtable(L, 2, 0);
-    lua_pushstring(L, names[event->name]);
-    lua_rawseti(L, -2, 1);
-    lua_createtable(L, 0, 6);
-    sf_set_number(L, "at", (double)event->at_ns / 1e9);
-    if (event->attempt > 0) {
-      sf_set_count(L, "attempt", event->attempt);
-      sf_set_count(L, "endpoint", event->endpoint + 1);
-    }
-    if (event->kind != SF_KIND_OK || event->name == SF_EVENT_SETTLED)
-      sf_set_string(L, "kind", sf_kind_name(event->kind));
-    sf_set_number(L, "wait", (double)event->wait_ns / 1e9);
-    if (event->name == SF_EVENT_BREAKER_CHANGED)
-      sf_set_string(L, "breaker", sf_breaker_state_name((sf_breaker_state)event->value));
-    if (event->name == SF_EVENT_RATE_CHANGED) sf_set_number(L, "rate", event->value);
-    lua_rawseti(L, -2, 2);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  call->event_count = 0;
+  lua_pushnumber(L, (lua_Number)sf_check_call(L)->waiter.id);
   return 1;
 }
 
@@ -640,12 +470,22 @@ static int call_gc(lua_State *L)
 void sf_open_call(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "id", call_id },         { "next", call_next },   { "encode", call_encode }, { "skip", call_skip },
-    { "answer", call_answer }, { "head", call_head },   { "commit", call_commit }, { "finishing", call_finishing },
-    { "cancel", call_cancel }, { "trail", call_trail }, { "info", call_info },     { "events", call_events },
-    { "free", call_free },     { NULL, NULL },
+    { "id", call_id },
+    { "next", call_next },
+    { "encode", call_encode },
+    { "skip", call_skip },
+    { "answer", call_answer },
+    { "head", call_head },
+    { "commit", call_commit },
+    { "finishing", call_finishing },
+    { "cancel", call_cancel },
+    { "trail", sf_lua_call_trail },
+    { "info", sf_lua_call_info },
+    { "events", sf_lua_call_events },
+    { "free", call_free },
+    { NULL, NULL },
   };
   sf_new_class(L, SF_CALL_TYPE, methods, call_gc);
-  lua_pushcfunction(L, core_read_receipt);
+  lua_pushcfunction(L, sf_lua_read_receipt);
   lua_setfield(L, -2, "read_receipt");
 }

@@ -52,6 +52,15 @@ void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
 
 /* client:submit, in call.c */
 int sf_lua_submit(lua_State *L);
+/* The call at argument 1, as it is; throws when it was freed. In call.c */
+sf_call *sf_check_call(lua_State *L);
+/* call:trail, call:info, call:events, core.read_receipt, in call_report.c */
+int sf_lua_call_trail(lua_State *L);
+int sf_lua_call_info(lua_State *L);
+int sf_lua_call_events(lua_State *L);
+int sf_lua_read_receipt(lua_State *L);
+/* Pushes the receipt of a call that succeeded at once, else nil. */
+void sf_push_receipt(lua_State *L, const sf_call *call);
 /* client:stats, in stats.c */
 int sf_lua_stats(lua_State *L);
 /* engine:started, engine:script, in simulation.c */

@@ -1,12 +1,12 @@
 /*
- * attempt.c: one HTTP exchange of a call: its start, its phase timers, its up-calls and its end.
+ * attempt.c: one HTTP exchange of a call: its start, its phase timers and its up-calls.
  * Up-calls come from inside the transport: they only note what came and queue the attempt; judging is done in the turn.
  */
 #include <string.h>
 #include <strings.h>
 
 #include "../wire/headers.h"
-#include "call.h"
+#include "attempt.h"
 
 /* A timer that fires later than this was held up by the host, not by the provider: once, the phase goes on for as much. */
 #define LATE_NS (50 * SF_MILLISECOND)
@@ -85,7 +85,7 @@ static int64_t phase_due(const sf_attempt *attempt, sf_phase *phase)
   return earlier(byte, phase, whole, SF_PHASE_ATTEMPT);
 }
 
-static void attempt_ended(sf_attempt *attempt, int64_t now)
+void sf_attempt_ended(sf_attempt *attempt, int64_t now)
 {
   sf_engine *engine = attempt->call->engine;
   sf_timers_clear(&engine->timers, &attempt->timer); /* both may be due in one run: it ends once */
@@ -136,7 +136,7 @@ static void phase_fire(sf_timer *timer, int64_t now)
   engine->transport->ops->cancel(engine->transport, &attempt->exchange);
   attempt->timed_out = true;
   attempt->phase = phase;
-  attempt_ended(attempt, now);
+  sf_attempt_ended(attempt, now);
 }
 
 /* ---- up-calls ---- */
@@ -216,7 +216,7 @@ static void on_done(sf_exchange *exchange, const sf_done *done)
   attempt->sent = attempt->sent || done->bytes_sent > 0;
   if (attempt->sent) attempt->call->sent = true;
   if (!attempt->explained && done->message != NULL && done->message[0] != '\0') sf_attempt_say(attempt, done->message);
-  attempt_ended(attempt, sf_engine_now(attempt->call->engine));
+  sf_attempt_ended(attempt, sf_engine_now(attempt->call->engine));
 }
 
 static const sf_exchange_up up_calls = { on_connected, on_headers, on_body, on_done };
@@ -236,76 +236,6 @@ static bool make_room_in_trail(sf_call *call)
   return true;
 }
 
-/* One block for the URL and the key's header: the key may be replaced or wiped while the attempt is out. */
-static bool copy_url_and_key(sf_attempt *attempt, const sf_endpoint *endpoint, const sf_variant *variant)
-{
-  const sf_key *key = endpoint->key_count > 0 ? &endpoint->keys[attempt->key] : NULL;
-  size_t base = strlen(endpoint->url), path = strlen(variant->path);
-  size_t secret = key != NULL && key->header != NULL ? key->length + 1 : 0;
-  size_t size = base + path + 1 + secret;
-  if (size > attempt->url_capacity) {
-    sf_free(attempt->url);
-    attempt->url = sf_alloc(size);
-    attempt->url_capacity = attempt->url != NULL ? size : 0;
-    if (attempt->url == NULL) return false;
-  }
-  memcpy(attempt->url, endpoint->url, base);
-  memcpy(attempt->url + base, variant->path, path + 1);
-  if (secret > 0) {
-    attempt->secret = memcpy(attempt->url + base + path + 1, key->header, secret);
-    attempt->secret_bytes = secret;
-    attempt->header_lines[attempt->request.header_count++] = attempt->secret;
-  }
-  return true;
-}
-
-static bool has_name(const char *line, const char *name, size_t length)
-{
-  return (line[0] | 32) == (name[0] | 32) && strncasecmp(line, name, length) == 0 && line[length] == ':';
-}
-
-/* A later line replaces an earlier one of the same name. */
-static bool add_line(sf_attempt *attempt, const char *line)
-{
-  size_t place = 0, name = strcspn(line, ":");
-  while (place < attempt->request.header_count && !has_name(attempt->header_lines[place], line, name)) place++;
-  if (place == SF_MAX_HEADERS) return false;
-  attempt->header_lines[place] = line;
-  if (place == attempt->request.header_count) attempt->request.header_count++;
-  return true;
-}
-
-static bool add_lines(sf_attempt *attempt, const char *lines, size_t count)
-{
-  for (; count > 0; count--, lines += strlen(lines) + 1)
-    if (!add_line(attempt, lines)) return false;
-  return true;
-}
-
-static bool fill_request(sf_attempt *attempt)
-{
-  sf_call *call = attempt->call;
-  const sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
-  const sf_variant *variant = &call->variants[call->plan->targets[attempt->target].variant];
-  attempt->exchange.up = &up_calls;
-  attempt->exchange.request = &attempt->request;
-  if (!copy_url_and_key(attempt, endpoint, variant)) return false;
-  for (char **line = endpoint->headers; line != NULL && *line != NULL; line++)
-    if (!add_line(attempt, *line)) return false;
-  if (!add_lines(attempt, variant->header_text, variant->header_count)) return false;
-  if (!add_lines(attempt, call->header_text, call->header_count)) return false;
-  attempt->request.method = variant->text;
-  attempt->request.url = attempt->url;
-  attempt->request.headers = attempt->header_lines;
-  attempt->request.body = variant->body;
-  attempt->request.body_length = variant->body_length;
-  attempt->request.upload = call->upload;
-  attempt->request.line = &endpoint->line;
-  attempt->request.header_limit = call->client->config.header_limit;
-  attempt->request.stream = call->streams;
-  return true;
-}
-
 void sf_attempt_discard(sf_attempt *attempt)
 {
   sf_free(attempt->url);
@@ -314,7 +244,7 @@ void sf_attempt_discard(sf_attempt *attempt)
   sf_free(attempt);
 }
 
-static void attempt_free(sf_attempt *attempt)
+void sf_attempt_recycle(sf_attempt *attempt)
 {
   sf_engine *engine = attempt->call->engine;
   sf_timers_unreserve(&engine->timers, 1);
@@ -379,7 +309,7 @@ static void count_start(sf_attempt *attempt)
                 sf_attempt_trail(attempt)->waited_ns, 0);
 }
 
-static void exchange_start(sf_attempt *attempt, int64_t now)
+void sf_attempt_begin_exchange(sf_attempt *attempt, int64_t now)
 {
   sf_engine *engine = attempt->call->engine;
   sf_body *upload = attempt->request.upload;
@@ -391,7 +321,7 @@ static void exchange_start(sf_attempt *attempt, int64_t now)
   attempt->result = SF_RESULT_BAD_REQUEST;
   sf_attempt_say(attempt, intact ? "the request could not be started" : upload->problem);
   sf_timers_clear(&engine->timers, &attempt->timer);
-  attempt_ended(attempt, now);
+  sf_attempt_ended(attempt, now);
 }
 
 bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
@@ -401,8 +331,9 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->call = call;
   attempt->target = grant->target;
   attempt->key = grant->key;
-  if (!fill_request(attempt) || !make_room_in_trail(call)) {
-    attempt_free(attempt);
+  attempt->exchange.up = &up_calls;
+  if (!sf_attempt_fill_request(attempt) || !make_room_in_trail(call)) {
+    sf_attempt_recycle(attempt);
     return false;
   }
   attempt->lane = grant->lane;
@@ -420,175 +351,6 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   call->state = SF_CALL_ACTIVE;
   open_trail(attempt);
   count_start(attempt);
-  exchange_start(attempt, now);
+  sf_attempt_begin_exchange(attempt, now);
   return true;
-}
-
-/* ---- the end ---- */
-
-/* A kept connection that died before the first response byte says nothing about the line: once, at once, free of charge. */
-static bool restart_stale(sf_attempt *attempt)
-{
-  if (attempt->result != SF_RESULT_LOST || !attempt->reused || attempt->any_response || attempt->restarted)
-    return false;
-  int64_t now = sf_engine_now(attempt->call->engine);
-  attempt->restarted = true;
-  attempt->ended = attempt->connected = false;
-  attempt->request.fresh = true;
-  attempt->message[0] = '\0';
-  exchange_start(attempt, now);
-  return true;
-}
-
-/* What a transport result means when there is no answer to ask about. */
-static const struct {
-  sf_kind kind;
-  sf_class cls;
-  sf_outcome outcome;
-} transport_verdicts[] = {
-  [SF_RESULT_RESOLVE_FAILED] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
-  [SF_RESULT_CONNECT_FAILED] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
-  [SF_RESULT_TLS_FAILED] = { SF_KIND_TLS, SF_CLASS_TRANSIENT, SF_OUTCOME_CONNECT_FAILED },
-  [SF_RESULT_CERTIFICATE] = { SF_KIND_TLS, SF_CLASS_ENDPOINT, SF_OUTCOME_CONNECT_FAILED },
-  [SF_RESULT_LOST] = { SF_KIND_NETWORK, SF_CLASS_TRANSIENT, SF_OUTCOME_LOST },
-  [SF_RESULT_TRUNCATED] = { SF_KIND_TRUNCATED, SF_CLASS_TRANSIENT, SF_OUTCOME_SERVER_ERROR },
-  [SF_RESULT_UNDECODABLE] = { SF_KIND_MALFORMED, SF_CLASS_TRANSIENT, SF_OUTCOME_SERVER_ERROR },
-  [SF_RESULT_TOO_LARGE] = { SF_KIND_TOO_LARGE, SF_CLASS_FINAL, SF_OUTCOME_CALLER_ERROR },
-  [SF_RESULT_BAD_REQUEST] = { SF_KIND_INVALID_REQUEST, SF_CLASS_FINAL, SF_OUTCOME_CANCELLED },
-};
-
-sf_failure sf_attempt_failure(const sf_attempt *attempt)
-{
-  bool connecting = attempt->phase == SF_PHASE_CONNECT, shown = attempt->stream.committed;
-  sf_failure failure = {
-    .cls = transport_verdicts[attempt->result].cls,
-    .kind = transport_verdicts[attempt->result].kind,
-    .outcome = transport_verdicts[attempt->result].outcome,
-    .phase = attempt->phase,
-    .attempt = attempt->number,
-    .target = attempt->target,
-    .key = attempt->key,
-    .hint_ns = attempt->hint.after_ns,
-  };
-  if (attempt->timed_out) {
-    failure.cls = SF_CLASS_TRANSIENT;
-    failure.kind = SF_KIND_TIMEOUT;
-    failure.outcome = connecting ? SF_OUTCOME_CONNECT_FAILED
-                      : shown    ? SF_OUTCOME_IDLE_AFTER_COMMIT
-                                 : SF_OUTCOME_TIMEOUT;
-  } else if (attempt->result == SF_RESULT_COMPLETE) { /* a stream that only stopped */
-    failure.cls = SF_CLASS_TRANSIENT;
-    failure.kind = SF_KIND_TRUNCATED;
-    failure.outcome = SF_OUTCOME_SERVER_ERROR;
-  }
-  if (shown && failure.outcome == SF_OUTCOME_SERVER_ERROR) failure.outcome = SF_OUTCOME_CUT_AFTER_COMMIT;
-  return failure;
-}
-
-static void fail(sf_attempt *attempt)
-{
-  sf_call *call = attempt->call;
-  sf_trail *trail = sf_attempt_trail(attempt);
-  sf_failure failure = sf_attempt_failure(attempt);
-  trail->phase = failure.phase;
-  sf_message_set(&trail->message, attempt->message);
-  sf_attempt_report(attempt, failure.outcome, failure.kind, -1);
-  sf_retry_decide(call, &failure);
-}
-
-static void count_timeout(sf_attempt *attempt)
-{
-  sf_attempt_endpoint(attempt)->numbers.timeouts++;
-  attempt->call->client->numbers.timeouts++;
-  sf_attempt_say(attempt, attempt->phase == SF_PHASE_CONNECT ? "no connection in time" : "no answer in time");
-}
-
-static sf_slot_effect slot_effect(const sf_attempt *attempt)
-{
-  bool connecting = attempt->phase == SF_PHASE_CONNECT;
-  if (attempt->timed_out) return sf_outcome_effects[connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT].slot;
-  if (attempt->result != SF_RESULT_COMPLETE) return SF_SLOT_IGNORED;
-  return sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome].slot;
-}
-
-static void unlink_ended(sf_engine *engine, sf_attempt *attempt)
-{
-  for (sf_attempt **place = &engine->ended; *place != NULL; place = &(*place)->next_ended) {
-    if (*place != attempt) continue;
-    *place = attempt->next_ended;
-    if (*place == NULL) engine->ended_tail = place;
-    return;
-  }
-}
-
-/* Must the owner say what this means? Of a stream it may have taken a part, and has yet to take the rest. */
-static bool must_ask(const sf_attempt *attempt)
-{
-  if (attempt->stream.on)
-    return attempt->stream.committed || attempt->stream.pending ||
-           (!attempt->timed_out && attempt->result == SF_RESULT_COMPLETE);
-  bool cut_error = attempt->result == SF_RESULT_TRUNCATED && attempt->status >= 300;
-  return !attempt->timed_out && (attempt->result == SF_RESULT_COMPLETE || cut_error);
-}
-
-void sf_attempt_judge(sf_attempt *attempt)
-{
-  sf_call *call = attempt->call;
-  sf_timers_clear(&call->engine->timers, &attempt->timer);
-  if (!attempt->timed_out && restart_stale(attempt)) return;
-  sf_admission_release(attempt, slot_effect(attempt), attempt->ended_ns);
-  if (attempt->timed_out && !attempt->stream.finishing) count_timeout(attempt);
-  if (!must_ask(attempt)) {
-    fail(attempt);
-    return;
-  }
-  attempt->asking = true;
-  sf_waiter_wake(call->engine, &call->waiter);
-}
-
-void sf_attempt_refuse(sf_attempt *attempt)
-{
-  sf_engine *engine = attempt->call->engine;
-  attempt->result = SF_RESULT_TOO_LARGE;
-  attempt->timed_out = false;
-  attempt->phase = SF_PHASE_IDLE;
-  if (attempt->ended) return; /* its end is being asked about */
-  engine->transport->ops->cancel(engine->transport, &attempt->exchange);
-  attempt_ended(attempt, sf_engine_now(engine));
-}
-
-void sf_attempt_let_run_dry(sf_attempt *attempt)
-{
-  sf_engine *engine = attempt->call->engine;
-  sf_timers_clear(&engine->timers, &attempt->timer);
-  if (attempt->ended) {
-    if (!attempt->asking) unlink_ended(engine, attempt);
-    return;
-  }
-  engine->transport->ops->run_dry(engine->transport, &attempt->exchange);
-  attempt->ended = true;
-  attempt->ended_ns = sf_engine_now(engine);
-}
-
-static void unlink_live(sf_attempt *attempt)
-{
-  sf_attempt **place = &attempt->call->live;
-  while (*place != attempt) place = &(*place)->next;
-  *place = attempt->next;
-}
-
-void sf_attempt_free(sf_attempt *attempt)
-{
-  unlink_live(attempt);
-  attempt_free(attempt);
-}
-
-void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)
-{
-  sf_engine *engine = attempt->call->engine;
-  sf_timers_clear(&engine->timers, &attempt->timer);
-  if (!attempt->ended && engine->transport != NULL)
-    engine->transport->ops->cancel(engine->transport, &attempt->exchange);
-  if (attempt->ended && !attempt->asking) unlink_ended(engine, attempt);
-  sf_attempt_report(attempt, outcome, kind, tokens);
 }
