@@ -118,8 +118,14 @@ local function assign_ports(self, tls)
   for i, name in ipairs(self.names) do
     local line = { name = name, port = ports[2 * i], tls_port = tls and ports[2 * i + 1] or nil }
     line.url = ("http://127.0.0.1:%d/v1"):format(line.port)
+    line.gemini_url = ("http://127.0.0.1:%d/v1beta"):format(line.port)
+    line.azure_url = ("http://127.0.0.1:%d"):format(line.port)
     line.bench_url = ("http://127.0.0.1:%d/bench"):format(line.port)
-    line.tls_url = tls and ("https://127.0.0.1:%d/v1"):format(line.tls_port) or nil
+    local tls_root = tls and "https://127.0.0.1:" .. line.tls_port
+    line.tls_url = tls and tls_root .. "/v1" or nil
+    line.tls_gemini_url = tls and tls_root .. "/v1beta" or nil
+    line.tls_azure_url = tls and tls_root or nil
+    line.tls_bench_url = tls and tls_root .. "/bench" or nil
     self.lines[name] = line
   end
 end
@@ -157,6 +163,14 @@ local function launch(self, options, nginx, modules)
   return nil, "nginx did not start: " .. output
 end
 
+---@class spec.provider.Line
+---@field url string root of OpenAI's and Anthropic's APIs: http://127.0.0.1:PORT/v1
+---@field gemini_url string of Gemini's: .../v1beta
+---@field azure_url string of Azure OpenAI's: the server itself
+---@field bench_url string
+---@field port integer
+---@field tls_url? string with `tls`; likewise tls_gemini_url, tls_azure_url, tls_bench_url, tls_port
+
 ---@class spec.provider.Options
 ---@field lines? string[] names, default { "a" }
 ---@field tls? boolean each line also on a TLS port (HTTP/2 and 1.1), with a CA of its own
@@ -166,8 +180,7 @@ end
 
 ---Starts a provider; throws when the machine cannot run one.
 ---@param options? spec.provider.Options
----@return table provider { lines = { [name] = { url, tls_url, bench_url, port, tls_port } }, ca_file, control_url,
----  dir, pid }
+---@return table provider { lines = { [name] = spec.provider.Line }, ca_file, control_url, dir, pid }
 function M.start(options)
   options = options or {}
   local nginx, modules = find_nginx()

@@ -1,17 +1,20 @@
 -- One request from head to log: who asks, how the line behaves this time, the right answer, and what is made of it.
 
 local cjson = require "cjson.safe"
-local anthropic = require "sim.anthropic"
 local draw = require "sim.draw"
 local fault = require "sim.fault"
-local openai = require "sim.openai"
 local rate = require "sim.rate"
+local routes = require "sim.routes"
 local send = require "sim.send"
 local store = require "sim.store"
+local stream = require "sim.stream"
+local upload = require "sim.upload"
 
 local M = {}
 
 local EMPTY = {}
+
+local reply = routes.reply
 
 local function read_body()
   ngx.req.read_body()
@@ -32,16 +35,6 @@ local function head_of()
   return cjson.encode(ngx.req.get_headers(0))
 end
 
-local function reply(status, body, headers)
-  headers = headers or {}
-  headers["Content-Type"] = headers["Content-Type"] or "application/json"
-  return { status = status, headers = headers, body = type(body) == "table" and cjson.encode(body) or body }
-end
-
-local function shape(ctx)
-  return ctx.path == "/messages" and anthropic or openai
-end
-
 local function copy_of(headers)
   local copy = {}
   for name, value in pairs(headers or EMPTY) do
@@ -50,116 +43,92 @@ local function copy_of(headers)
   return copy
 end
 
-local function refusal(ctx, status, message, headers)
-  return reply(status, shape(ctx).error(status, message), headers)
+local function refusal(ctx, status, message, headers, info)
+  return reply(status, ctx.api.error(status, message, info), headers)
 end
 
--- What an event stream says when it fails half-way, and an "ok" answer that is an error.
-local function failure_of(ctx, status)
-  return function(given)
-    local body = given or shape(ctx).error(status or 529, "Overloaded")
-    local name = shape(ctx) == anthropic and "error" or nil
-    return { name = name, data = type(body) == "string" and body or cjson.encode(body) }
+-- The key, wherever one of the APIs wants it.
+local function key_of(var)
+  local bearer = var.http_authorization
+  return bearer and (bearer:match "^[Bb]earer%s+(.+)$" or bearer)
+    or var.http_x_api_key or var.http_api_key or var.http_x_goog_api_key or var.arg_key
+end
+
+local function not_found(ctx)
+  if ctx.api.not_found then
+    return reply(404, ctx.api.not_found())
   end
+  return refusal(ctx, 404, "Invalid URL (" .. ngx.req.get_method() .. " " .. ngx.var.uri .. ")")
 end
 
-local function stream_reply(ctx, events)
-  return {
-    status = 200, events = events,
-    headers = { ["Content-Type"] = "text/event-stream; charset=utf-8", ["Cache-Control"] = "no-cache" },
-    failure = failure_of(ctx),
-  }
+local function no_model(ctx, route)
+  if ctx.api.model_error then
+    return reply(ctx.api.model_error(ctx.model, route.verb))
+  end
+  return refusal(ctx, 404, ("The model `%s` does not exist"):format(tostring(ctx.model)))
 end
-
-local ROUTES = {
-  ["/chat/completions"] = function(ctx, request, answer)
-    if type(request.messages) ~= "table" then
-      return refusal(ctx, 400, "'messages' is a required property")
-    elseif request.stream == true then
-      return stream_reply(ctx, openai.chat_events(request, answer, ctx))
-    end
-    return reply(200, openai.chat(request, answer, ctx))
-  end,
-  ["/messages"] = function(ctx, request, answer)
-    if type(request.messages) ~= "table" or not tonumber(request.max_tokens) then
-      return refusal(ctx, 400, "messages and max_tokens: Field required")
-    elseif request.stream == true then
-      return stream_reply(ctx, anthropic.message_events(request, answer, ctx))
-    end
-    return reply(200, anthropic.message(request, answer, ctx))
-  end,
-  ["/embeddings"] = function(ctx, request)
-    local body, err = openai.embeddings(request, ctx)
-    return body and reply(200, body) or refusal(ctx, 400, err)
-  end,
-  ["/models"] = function(_, _, _, profile)
-    return reply(200, openai.models(profile.models))
-  end,
-}
 
 local function right_answer(ctx, request, behaviour, profile)
-  local route = ROUTES[ctx.path]
-  local models = profile.model_set
+  local route, answer = ctx.route, behaviour.answer or EMPTY
   if not route then
-    return refusal(ctx, 404, "Invalid URL (" .. ngx.req.get_method() .. " " .. ngx.var.uri .. ")")
-  elseif ctx.path ~= "/models" and not request then
+    return not_found(ctx)
+  elseif (route.takes or "json") == "json" and not request then
     return refusal(ctx, 400, "We could not parse the JSON body of your request.")
-  elseif models and request and not models[request.model] then
-    return refusal(ctx, 404, ("The model `%s` does not exist"):format(tostring(request.model)))
+  elseif profile.model_set and (request or ctx.model) and not profile.model_set[ctx.model] then
+    return no_model(ctx, route)
+  elseif answer.body then
+    return reply(200, answer.body)
   end
-  local made = route(ctx, request, behaviour.answer or EMPTY, profile)
-  if behaviour.answer and behaviour.answer.body then
-    made = reply(200, behaviour.answer.body)
-  end
-  return made
+  return route.run(ctx, request, answer, profile)
 end
 
 local function key_refusal(ctx, profile)
-  local key = ngx.var.http_x_api_key or (ngx.var.http_authorization or ""):match "^[Bb]earer%s+(.+)$"
+  local key = ctx.key
   local bad = key and (profile.bad_keys or EMPTY)[key]
   if bad then
     local code = bad.code or 401
-    return reply(code, bad.body or shape(ctx).error(code, "This key is not accepted"), copy_of(bad.headers))
+    return reply(code, bad.body or ctx.api.error(code, "This key is not accepted"), copy_of(bad.headers))
   elseif profile.key_set and not profile.key_set[key or ""] then
-    local message = key and "Incorrect API key provided" or "You didn't provide an API key"
-    return refusal(ctx, 401, message)
+    return reply(ctx.api.key_error(key))
   end
 end
 
 local function estimate(request, body)
-  local asked = request and tonumber(request.max_tokens or request.max_completion_tokens)
+  local asked = request and tonumber(request.max_tokens or request.max_completion_tokens or request.max_output_tokens)
   return math.ceil(#body / 4) + (asked or 256)
 end
 
 local function rate_refusal(ctx, limit, request, body)
-  local wait, headers = rate.admit(ctx.line, limit, estimate(request, body), shape(ctx) == anthropic)
+  local wait, headers = rate.admit(ctx.line, limit, estimate(request, body), ctx.api.name == "anthropic")
   ctx.rate_headers = headers
   if not wait then
     return nil
   end
   wait = limit.wait or wait
+  local in_body = limit.retry_after == "body"
   local message = "Rate limit reached"
-  if limit.retry_after == "body" then
+  if in_body then
     message = ("%s. Please try again in %.3fs."):format(message, wait)
   end
   local name, value = rate.hint(limit.retry_after, wait)
   local given = name and { [name] = value } or {}
   local code = limit.code or 429
-  return limit.body and reply(code, limit.body, given) or refusal(ctx, code, message, given)
+  return limit.body and reply(code, limit.body, given)
+    or refusal(ctx, code, message, given, in_body and { wait = wait } or nil)
 end
 
-local function behaviour_of(line, profile, request)
+local function behaviour_of(ctx, profile)
   local behaviour = profile
   if profile.sequence then
-    behaviour = profile.sequence[store.next(line, "step")] or profile
+    behaviour = profile.sequence[store.next(ctx.line, "step")] or profile
   end
   local by_model = behaviour.by_model
-  return by_model and request and by_model[request.model] or behaviour
+  return by_model and ctx.model and by_model[ctx.model] or behaviour
 end
 
 local function status_reply(ctx, status)
   local code = status.code or 500
-  return reply(code, status.body or shape(ctx).error(code, ("Simulated %d"):format(code)), copy_of(status.headers))
+  return reply(code, status.body or ctx.api.error(code, ("Simulated %d"):format(code)), copy_of(status.headers))
 end
 
 -- Latency, and the fault that chance or the profile picks for this request.
@@ -178,8 +147,14 @@ local function fate(ctx, behaviour)
   return seconds, name, code
 end
 
+local REQUEST_ID = { anthropic = "request-id", azure = "apim-request-id" }
+
 local function answer(ctx, behaviour, made, name)
-  made.headers["x-request-id"] = ("req_%s_%d"):format(ctx.line, ctx.number)
+  local id = ("req_%s_%d"):format(ctx.line, ctx.number)
+  made.headers["x-request-id"] = id
+  if REQUEST_ID[ctx.api.name] then
+    made.headers[REQUEST_ID[ctx.api.name]] = id
+  end
   made.headers["x-sim-line"] = ctx.line
   for header, value in pairs(ctx.rate_headers or EMPTY) do
     made.headers[header] = value
@@ -187,15 +162,15 @@ local function answer(ctx, behaviour, made, name)
   ctx.fault = name
   if fault[name] then
     return fault[name](ctx, made, behaviour)
-  elseif made.events then
-    return send.events(ctx, made, behaviour)
+  elseif made.stream then
+    return stream.send(ctx, made, behaviour)
   end
   return send.body(ctx, made, behaviour)
 end
 
-local function serve(ctx, profile, request, body)
-  local behaviour = behaviour_of(ctx.line, profile, request)
+local function serve(ctx, profile, behaviour, request, body)
   ctx.seed = profile.seed or ngx.crc32_short(ctx.line)
+  ctx.options = behaviour.stream or EMPTY
   local refused = key_refusal(ctx, profile)
   local limit = behaviour.rate or profile.rate
   if not refused and limit then
@@ -214,8 +189,39 @@ local function serve(ctx, profile, request, body)
   end
   local status = code and { code = code } or behaviour.status
   local made = status and status_reply(ctx, status) or right_answer(ctx, request, behaviour, profile)
-  made.failure = made.failure or failure_of(ctx)
   return answer(ctx, behaviour, made, name)
+end
+
+local function request_of(ctx)
+  local takes = ctx.route and ctx.route.takes
+  ctx.body = read_body()
+  local request = takes ~= "parts" and ctx.body ~= "" and cjson.decode(ctx.body) or nil
+  request = type(request) == "table" and request or nil
+  ctx.model = ctx.route and ctx.route.model or request and request.model
+  if request and ctx.route and ctx.route.model and not request.model then
+    request.model = ctx.route.model
+  end
+  return request
+end
+
+-- The body of an upload is read after it is known how the line behaves: it may end within the body.
+local function take_upload(ctx, profile)
+  store.remember(ctx.line, head_of(), "")
+  local behaviour = behaviour_of(ctx, profile)
+  if behaviour.upload and upload.leave(ctx, behaviour.upload) then
+    return true
+  end
+  ctx.upload = upload.read()
+  return serve(ctx, profile, behaviour, nil, "")
+end
+
+local function take(ctx, profile)
+  if ctx.route and ctx.route.takes == "upload" then
+    return take_upload(ctx, profile)
+  end
+  local request = request_of(ctx)
+  store.remember(ctx.line, head_of(), ctx.body)
+  return serve(ctx, profile, behaviour_of(ctx, profile), request, ctx.body)
 end
 
 ---The content phase of a line.
@@ -223,17 +229,12 @@ function M.content()
   local var, ctx = ngx.var, ngx.ctx
   local line = var.sim_line
   ctx.line = line
-  ctx.generation = store.begin(line, var)
-  ctx.path = var.uri:match "/v1(/.*)$" or var.uri
+  ctx.key = key_of(var)
+  ctx.generation = store.begin(line, var, ctx.key)
+  ctx.route, ctx.api = routes.find(var.uri)
   ctx.time = ngx.time()
-  local body = read_body()
-  store.remember(line, head_of(), body)
   ctx.number = store.next(line, "served")
-  local request = body ~= "" and cjson.decode(body) or nil
-  if type(request) ~= "table" then
-    request = nil
-  end
-  if serve(ctx, store.profile(line), request, body) then
+  if take(ctx, store.profile(line)) then
     ctx.done = true
   end
 end

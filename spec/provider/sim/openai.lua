@@ -1,11 +1,13 @@
--- OpenAI's formats: models, chat completions (whole and streamed), embeddings, errors.
--- Pure: request table in, tables or a list of events out.
+-- OpenAI's formats: chat completions (whole and streamed), models, errors.
+-- Pure: a request in, a table or a function that tells events out.
+-- Source: openai/openai-openapi (CreateChatCompletion..., CompletionUsage); `reasoning_content` is DeepSeek's, vLLM's.
 
 local cjson = require "cjson.safe"
-local ffi = require "ffi"
+local long = require "sim.long"
+local model = require "sim.model"
 local text = require "sim.text"
 
-local M = {}
+local M = { name = "openai", framing = "sse" }
 
 local TYPES = {
   [400] = "invalid_request_error", [401] = "invalid_request_error", [403] = "permission_error",
@@ -28,6 +30,12 @@ function M.error(status, message)
   }
 end
 
+---@param key string|nil that was refused
+---@return integer status, table body
+function M.key_error(key)
+  return 401, M.error(401, key and "Incorrect API key provided" or "You didn't provide an API key")
+end
+
 ---@param names string[]|nil
 ---@return table body
 function M.models(names)
@@ -38,61 +46,79 @@ function M.models(names)
   return { object = "list", data = data }
 end
 
-local function calls_of(request, user)
-  local calls = {}
-  for i, name in ipairs(request.tools and text.tool_calls(user) or {}) do
-    calls[i] = {
-      id = ("call_%d_%s"):format(i, name),
-      type = "function",
-      ["function"] = { name = name, arguments = cjson.encode { echo = user } },
-    }
+---@param choice any `tool_choice` of chat completions or of responses
+---@return string choice as sim.model has it
+function M.choice(choice)
+  if type(choice) == "table" then
+    return choice.name or text.object(choice["function"]).name or "auto"
   end
-  return calls
+  return choice == "required" and "any" or text.given(choice) or "auto"
 end
 
-local function content_of(request, said)
-  local format = request.response_format
-  if type(format) == "table" and format.type ~= "text" then
-    return cjson.encode { echo = said }
+local function ask_of(request)
+  local ask = { messages = {}, tools = {}, choice = M.choice(request.tool_choice) }
+  for i, message in ipairs(request.messages) do
+    ask.messages[i] = { role = message.role, text = text.content(message.content) }
   end
-  return said
+  for i, tool in ipairs(text.object(request.tools)) do
+    local declared = text.object(tool["function"])
+    ask.tools[i] = { name = declared.name, schema = declared.parameters }
+  end
+  local format = text.object(request.response_format)
+  if format.type == "json_schema" or format.type == "json_object" then
+    ask.schema = text.object(format.json_schema).schema or true
+  end
+  local effort = text.given(request.reasoning_effort)
+  ask.reasoning = effort ~= nil and effort ~= "none"
+  ask.limit = tonumber(request.max_completion_tokens or request.max_tokens)
+  return ask
 end
 
-local function limit_of(request)
-  return tonumber(request.max_completion_tokens or request.max_tokens)
+local function usage_of(plan, count)
+  local output = plan.output * count
+  return {
+    prompt_tokens = plan.input, completion_tokens = output, total_tokens = plan.input + output,
+    prompt_tokens_details = plan.cached > 0 and { cached_tokens = plan.cached } or nil,
+    completion_tokens_details = plan.thought and { reasoning_tokens = plan.thinking * count } or nil,
+  }
 end
 
 -- What both forms of an answer are made of.
-local function compose(request, answer, meta)
-  local said, cut, user = text.compose(request.messages, answer, limit_of(request))
-  local calls = calls_of(request, user)
-  local content = #calls == 0 and (cut and said or content_of(request, said)) or nil
+local function compose(request, answer, ctx)
+  local plan = model.plan(ask_of(request), answer, ctx.options.endless)
+  local calls = {}
+  for i, call in ipairs(plan.calls) do
+    calls[i] = {
+      id = ("call_%d_%s"):format(i, call.name),
+      type = "function",
+      ["function"] = { name = call.name, arguments = call.arguments },
+    }
+  end
   local count = math.max(1, tonumber(request.n) or 1)
-  local output = content and text.tokens(content) or text.tokens(cjson.encode(calls))
-  local input = text.prompt_tokens(request.messages)
   return {
-    content = content,
+    plan = plan,
     calls = calls,
     count = count,
-    finish = answer.finish_reason or (#calls > 0 and "tool_calls") or (cut and "length") or "stop",
-    usage = { prompt_tokens = input, completion_tokens = output * count, total_tokens = input + output * count },
-    id = ("chatcmpl-%s-%d"):format(meta.line, meta.number),
+    finish = answer.finish_reason or (plan.cut and "length") or (#calls > 0 and "tool_calls") or "stop",
+    usage = usage_of(plan, count),
+    id = ("chatcmpl-%s-%d"):format(ctx.line, ctx.number),
   }
 end
 
 ---@param request table decoded body
 ---@param answer table the profile's `answer`
----@param meta { line: string, number: integer, time: integer }
+---@param ctx { line: string, number: integer, time: integer, options: table }
 ---@return table body
-function M.chat(request, answer, meta)
-  local made = compose(request, answer, meta)
+function M.chat(request, answer, ctx)
+  local made = compose(request, answer, ctx)
   local choices = {}
   for i = 1, made.count do
     choices[i] = {
       index = i - 1,
       message = {
         role = "assistant",
-        content = made.content or cjson.null,
+        content = made.plan.said and tostring(made.plan.said) or cjson.null,
+        reasoning_content = made.plan.thought,
         tool_calls = #made.calls > 0 and made.calls or nil,
         refusal = cjson.null,
       },
@@ -101,103 +127,112 @@ function M.chat(request, answer, meta)
     }
   end
   return {
-    id = made.id, object = "chat.completion", created = meta.time, model = request.model, choices = choices,
-    usage = made.usage, system_fingerprint = meta.line,
+    id = made.id, object = "chat.completion", created = ctx.time, model = request.model, choices = choices,
+    usage = made.usage, system_fingerprint = ctx.line,
   }
 end
 
-local function deltas_of(made, chunks)
-  local deltas = {}
-  for _, piece in ipairs(text.pieces(made.content or "", chunks)) do
-    deltas[#deltas + 1] = { content = piece }
-  end
-  for i, call in ipairs(made.calls) do
-    deltas[#deltas + 1] = { tool_calls = { {
-      index = i - 1, id = call.id, type = "function", ["function"] = { name = call["function"].name, arguments = "" },
-    } } }
-    for _, piece in ipairs(text.pieces(call["function"].arguments, chunks)) do
-      deltas[#deltas + 1] = { tool_calls = { { index = i - 1, ["function"] = { arguments = piece } } } }
-    end
-  end
-  return deltas
+local function call_delta(index, fields)
+  fields.index = index - 1
+  return { tool_calls = { fields } }
 end
 
----@return { data: string, content: boolean|nil, finish: boolean|nil, done: boolean|nil }[] events
-function M.chat_events(request, answer, meta)
-  local made = compose(request, answer, meta)
-  local include_usage = type(request.stream_options) == "table" and request.stream_options.include_usage == true
-  local events = {}
-  local function chunk(flag, choices, usage)
-    local event = { data = text.encode {
-      id = made.id, object = "chat.completion.chunk", created = meta.time, model = request.model,
-      system_fingerprint = meta.line, choices = choices, usage = usage or (include_usage and cjson.null or nil),
-    } }
-    event[flag] = true
-    events[#events + 1] = event
+-- The calls one after the other, or with `interleave` a fragment of each in turn.
+local function tell_calls(made, answer, interleave, tell)
+  local sources = {}
+  local function begin(i)
+    local call = made.calls[i]
+    tell(call_delta(i, { id = call.id, type = "function",
+      ["function"] = { name = call["function"].name, arguments = "" } }))
+    sources[i] = long.new(call["function"].arguments):pieces(answer.chunks)
   end
-  local function choice(index, delta, finish)
-    return { { index = index, delta = delta, logprobs = cjson.null, finish_reason = finish or cjson.null } }
+  local function step(i)
+    local piece = sources[i]()
+    if piece then
+      tell(call_delta(i, { ["function"] = { arguments = piece } }))
+    end
+    return piece
   end
-  for i = 0, made.count - 1 do
-    chunk("start", choice(i, { role = "assistant", content = "", refusal = cjson.null }))
+  if not interleave then
+    for i = 1, #made.calls do
+      begin(i)
+      while step(i) do end
+    end
+    return
   end
-  for _, delta in ipairs(deltas_of(made, answer.chunks)) do
+  for i = 1, #made.calls do
+    begin(i)
+  end
+  local more
+  repeat
+    more = false
+    for i = 1, #sources do
+      more = step(i) or more
+    end
+  until not more
+end
+
+local function tell_deltas(made, answer, options, tell)
+  if made.plan.thought then
+    for piece in long.new(made.plan.thought):pieces(answer.chunks) do
+      tell { reasoning_content = piece }
+    end
+  end
+  if made.plan.said then
+    for piece in made.plan.said:pieces(answer.chunks, answer.chunk_bytes) do
+      tell { content = piece }
+    end
+  end
+  tell_calls(made, answer, options.interleave, tell)
+end
+
+-- Where the usage goes: in a chunk of its own when the request wants it, or as the profile has it.
+local function usage_place(request, options)
+  local wanted = text.object(request.stream_options).include_usage == true
+  return options.usage or (wanted and "last") or "none"
+end
+
+---@param flavour? { choice: fun(choice: table), before: table|nil, after: table|nil } what Azure adds
+---@return fun(emit: fun(event: sim.Event)) tell
+function M.chat_stream(request, answer, ctx, flavour)
+  local made, place = compose(request, answer, ctx), usage_place(request, ctx.options)
+  local decorate = flavour and flavour.choice or function() end
+  return function(emit)
+    local function chunk(flag, choices, usage)
+      local event = { data = text.encode {
+        id = made.id, object = "chat.completion.chunk", created = ctx.time, model = request.model,
+        system_fingerprint = ctx.line, choices = choices, usage = usage or (place ~= "none" and cjson.null or nil),
+      } }
+      event[flag] = true
+      emit(event)
+    end
+    local function choice(index, delta, finish)
+      local one = { index = index, delta = delta, logprobs = cjson.null, finish_reason = finish or cjson.null }
+      decorate(one)
+      return { one }
+    end
+    if flavour and flavour.before then
+      emit { data = text.encode(flavour.before), start = true }
+    end
     for i = 0, made.count - 1 do
-      chunk("content", choice(i, delta))
+      chunk("start", choice(i, { role = "assistant", content = "", refusal = cjson.null }))
     end
+    tell_deltas(made, answer, ctx.options, function(delta)
+      for i = 0, made.count - 1 do
+        chunk("content", choice(i, delta))
+      end
+    end)
+    for i = 0, made.count - 1 do
+      chunk("finish", choice(i, {}, made.finish), place == "finish" and i == made.count - 1 and made.usage or nil)
+    end
+    if flavour and flavour.after then
+      emit { data = text.encode(flavour.after(made)), trailer = true }
+    end
+    if place == "last" then
+      chunk("usage", text.empty_list, made.usage)
+    end
+    emit { data = "[DONE]", done = true }
   end
-  for i = 0, made.count - 1 do
-    chunk("finish", choice(i, {}, made.finish))
-  end
-  if include_usage then
-    chunk("usage", text.empty_list, made.usage)
-  end
-  events[#events + 1] = { data = "[DONE]", done = true }
-  return events
-end
-
-local function vector(input, dimensions)
-  local values, sum = {}, 0
-  for i = 1, dimensions do
-    local x = ngx.crc32_long(i .. ":" .. input) / 2147483648 - 1
-    values[i], sum = x, sum + x * x
-  end
-  local norm = math.sqrt(sum)
-  for i = 1, dimensions do
-    values[i] = values[i] / norm
-  end
-  return values
-end
-
-local function base64_floats(values)
-  return ngx.encode_base64(ffi.string(ffi.new("float[?]", #values, values), 4 * #values))
-end
-
----@return table|nil body, string? error
-function M.embeddings(request, meta)
-  local input = request.input
-  if type(input) == "string" then
-    input = { input }
-  elseif type(input) ~= "table" or #input == 0 then
-    return nil, "'input' must be a string or a list"
-  elseif type(input[1]) == "number" then
-    input = { table.concat(input, " ") }
-  end
-  local data, bytes = {}, 0
-  for i, item in ipairs(input) do
-    item = type(item) == "table" and table.concat(item, " ") or tostring(item)
-    local values = vector(item, tonumber(request.dimensions) or 8)
-    bytes = bytes + #item
-    data[i] = {
-      object = "embedding", index = i - 1,
-      embedding = request.encoding_format == "base64" and base64_floats(values) or values,
-    }
-  end
-  local tokens = math.ceil(bytes / 4)
-  return {
-    object = "list", data = data, model = request.model, usage = { prompt_tokens = tokens, total_tokens = tokens },
-    system_fingerprint = meta.line,
-  }
 end
 
 return M

@@ -18,15 +18,18 @@ local FAULTS = keys [[hang reset close truncate reset_midway stall short_json ma
 
 local FIELDS = {
   profile = keys [[preset scale seed latency delay first_byte_delay fault faults hang_for status rate trickle answer
-    stream keys bad_keys models by_model sequence headers]],
+    stream upload keys bad_keys models by_model sequence headers]],
   latency = keys "median sigma tail",
   tail = keys "p min alpha cap",
   status = keys "code body headers",
   rate = keys "per_second burst window tokens_per_minute retry_after wait ratelimit_headers code body",
   trickle = keys "bytes every",
-  answer = keys "text bytes chunks chunk_delay chunked gzip finish_reason body huge_bytes",
+  answer = keys [[text bytes chunks chunk_bytes chunk_delay chunked gzip encoding finish_reason body huge_bytes
+    reasoning cached_tokens blocked]],
   stream = keys [[first_token_delay chunk_delay cut_after reset_after stall_after end_after error_after malformed_after
-    error no_done no_finish burst split crlf comments]],
+    error error_shape error_status no_done no_finish double_finish open_end usage interleave async_filter pings
+    event_bytes endless burst split crlf comments]],
+  upload = keys "reset_after close_after",
 }
 
 local function check_fields(value, kind, path)
@@ -55,7 +58,24 @@ local function check_faults(faults)
   return true
 end
 
-local NESTED = { "latency", "status", "rate", "trickle", "answer", "stream" }
+local NESTED = { "latency", "status", "rate", "trickle", "answer", "stream", "upload" }
+
+local VALUES = {
+  { "stream", "error_shape", keys "openai vllm openrouter anthropic bare gemini raw responses failed" },
+  { "stream", "usage", keys "last finish none" },
+  { "answer", "encoding", keys "gzip deflate" },
+}
+
+local function check_values(profile, path)
+  for _, rule in ipairs(VALUES) do
+    local part, name, known = unpack(rule)
+    local value = profile[part] and profile[part][name]
+    if value ~= nil and not known[value] then
+      return nil, ("%s.%s.%s: unknown: %s"):format(path, part, name, tostring(value))
+    end
+  end
+  return true
+end
 
 ---@param profile table
 ---@param path? string
@@ -67,6 +87,9 @@ function M.check(profile, path)
     if ok and profile[name] ~= nil then
       ok, err = check_fields(profile[name], name, path .. "." .. name)
     end
+  end
+  if ok then
+    ok, err = check_values(profile, path)
   end
   if ok and profile.latency and profile.latency.tail then
     ok, err = check_fields(profile.latency.tail, "tail", path .. ".latency.tail")

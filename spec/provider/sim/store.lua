@@ -71,8 +71,9 @@ function M.add(line, what, amount)
 end
 
 ---A request begins.
+---@param key string|nil that it came with
 ---@return integer generation; counters of an older one are gone
-function M.begin(line, var)
+function M.begin(line, var, key)
   local k = names[line]
   dict:incr(k["count.requests"], 1, 0)
   local in_flight = dict:incr(k["count.in_flight"], 1, 0)
@@ -83,7 +84,7 @@ function M.begin(line, var)
     dict:incr(k["count.connections"], 1, 0)
   end
   local kept = dict:lpush(k.log, ("%.3f\t%s\t%s\t%s"):format(ngx.now(), var.http_x_request_id or "",
-    var.http_idempotency_key or "", var.http_authorization or var.http_x_api_key or ""))
+    var.http_idempotency_key or "", key or ""))
   if kept and kept > LOG then
     dict:rpop(k.log)
   end
@@ -97,16 +98,30 @@ function M.remember(line, head, body)
   dict:set(names[line].body, #body <= BODY and body or body:sub(1, BODY))
 end
 
+local function current(ctx)
+  return ctx.generation == (dict:get(names[ctx.line].generation) or 0)
+end
+
+---A stream has gone on; `bytes_out` is true while it lasts.
+---@param ctx { line: string, generation: integer, sent: integer|nil }
+---@param bytes integer that the system took
+function M.sent(ctx, bytes)
+  if current(ctx) then
+    ctx.sent = (ctx.sent or 0) + bytes
+    dict:incr(names[ctx.line]["count.bytes_out"], bytes, 0)
+  end
+end
+
 ---A request is over, in whatever way.
----@param ctx { line: string, generation: integer, done: boolean, fault: string|nil }
+---@param ctx { line: string, generation: integer, done: boolean, fault: string|nil, sent: integer|nil }
 function M.finish(ctx, status, bytes_in, bytes_out)
   local k = names[ctx.line]
-  if ctx.generation ~= (dict:get(k.generation) or 0) then
+  if not current(ctx) then
     return
   end
   dict:incr(k["count.in_flight"], -1, 0)
   dict:incr(k["count.bytes_in"], bytes_in, 0)
-  dict:incr(k["count.bytes_out"], bytes_out, 0)
+  dict:incr(k["count.bytes_out"], bytes_out - (ctx.sent or 0), 0)
   if not ctx.done then
     dict:incr(k["count.aborted"], 1, 0)
   elseif ctx.answered then
@@ -175,7 +190,6 @@ function M.counters(line)
   out.request_ids, out.idempotency_keys, out.starts, out.keys = {}, {}, {}, {}
   for i, entry in ipairs(read_log(line)) do
     local at, id, idempotency, key = entry:match "^(.-)\t(.-)\t(.-)\t(.*)$"
-    key = key:gsub("^[Bb]earer ", "")
     out.starts[i], out.request_ids[i], out.idempotency_keys[i] = tonumber(at), id, idempotency
     if key ~= "" then
       out.keys[key] = (out.keys[key] or 0) + 1
