@@ -26,10 +26,14 @@ end
 
 local function take(into, from, except)
   for key, value in next, from do
-    if key ~= except and value ~= null then
+    if key ~= except and value ~= null and type(key) == "string" then
       into[key] = value
     end
   end
+end
+
+local function is_empty(call)
+  return call.text.n == 0 and not call.text.joined
 end
 
 -- Whether the arguments that have come are a whole JSON document: what comes then belongs to another call.
@@ -41,7 +45,7 @@ end
 -- Whether a fragment that names a function begins another call, though it has the index of one that is known.
 local function begins_anew(calls, call, id, words, codec)
   if id and call.id then
-    return id ~= call.id and (call.text.n == 0 and not call.text.joined or is_whole(call, codec))
+    return id ~= call.id and (is_empty(call) or is_whole(call, codec))
   end
   return call.event == calls.events or words ~= "" and is_whole(call, codec)
 end
@@ -86,6 +90,9 @@ local function fold_call(calls, fragment, codec)
   local call = call_of(calls, fragment, id, name, words, codec)
   if not call.body or key == "custom" then
     call.body, call.slot = key, slot
+  end
+  if name and call.name and is_empty(call) and name:sub(1, #call.name) ~= call.name then
+    name = call.name .. name -- it came in fragments, too
   end
   call.id, call.name = call.id or id, name or call.name
   calls.by_index[call.at] = call

@@ -37,7 +37,7 @@ end
 -- Takes what a piece of an object says, beside the texts that are joined; null does not undo.
 local function take_fields(into, from, except)
   for key, value in next, from do
-    if key ~= except and (value ~= null or into[key] == nil) then
+    if key ~= except and type(key) == "string" and (value ~= null or into[key] == nil) then
       into[key] = value
     end
   end
@@ -192,7 +192,7 @@ function folds.audio(message, value, key)
     if (name == "data" or name == "transcript") and type(part) == "string" then
       audio.texts[name] = audio.texts[name] or new_pieces()
       add(audio.texts[name], part)
-    elseif part ~= null or audio.fields[name] == nil then
+    elseif type(name) == "string" and (part ~= null or audio.fields[name] == nil) then
       audio.fields[name] = part
     end
   end
@@ -226,7 +226,7 @@ end
 function M.fold(message, delta, codec)
   local shows = false
   for key, value in next, delta do
-    if value ~= null and (folds[key] or fold_other)(message, value, key) then
+    if value ~= null and type(key) == "string" and (folds[key] or fold_other)(message, value, key) then
       shows = true
     end
   end

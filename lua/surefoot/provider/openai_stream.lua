@@ -8,13 +8,14 @@ local answer = require "surefoot.provider.openai_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local openai_delta = require "surefoot.provider.openai_delta"
+local pieces = require "surefoot.provider.pieces"
 
 local M = {}
 
 local byte, find = string.byte, string.find
 local null, some, some_table, some_text = json.null, common.some, common.some_table, common.some_text
-local fold = openai_delta.fold
-local BRACE = byte "{"
+local add, fold = pieces.add, openai_delta.fold
+local NOTHING, BRACE = common.NOTHING, byte "{"
 
 ---@class surefoot.OpenAIFolder: surefoot.Folder
 ---@field private codec surefoot.Codec
@@ -56,6 +57,13 @@ local function read_odd(self, name, data)
     return "fail", common.judge_event((self.codec.decode(data)), data)
   elseif not find(data, "%S") then
     return "hold"
+  elseif find(data, "^%s*%[") then
+    local list = self.codec.decode(data)
+    local first = type(list) == "table" and list[1]
+    if type(first) == "table" and common.is_error(first) then
+      return "fail", common.judge_event(list, data)
+    end
+    return failed("malformed", "an event is no JSON object: " .. common.beginning(data))
   end
   return nil
 end
@@ -104,7 +112,8 @@ local function fold_top(self, document)
   end
 end
 
-local CHOICE_APART = { index = true, delta = true, message = true, finish_reason = true, logprobs = true, usage = true }
+local CHOICE_APART = { index = true, delta = true, message = true, finish_reason = true, logprobs = true, usage = true,
+  content_filter_results = true }
 
 local function append(into, key, list)
   if type(list) == "table" then
@@ -119,29 +128,47 @@ end
 local function fold_logprobs(state, logprobs)
   state.logprobs = state.logprobs or {}
   for key, list in next, logprobs do
-    append(state.logprobs, key, list)
+    if type(key) == "string" then
+      append(state.logprobs, key, list)
+    end
+  end
+end
+
+-- Azure's filters speak one by one, and more than once: none undoes what another said, nor that it has found something.
+local function fold_filters(state, results)
+  local all = state.filters or {}
+  state.filters = all
+  for name, result in next, results do
+    local known = all[name]
+    if type(name) == "string" and not (type(known) == "table" and known.filtered == true) then
+      all[name] = result
+    end
   end
 end
 
 -- What the event says about a choice, beside its delta. An empty table does not undo a full one.
 local function fold_choice(state, choice)
   for key, value in next, choice do
-    if not CHOICE_APART[key] and value ~= null and (type(value) ~= "table" or next(value) or not state.rest[key]) then
+    if type(key) == "string" and not CHOICE_APART[key] and value ~= null
+      and (type(value) ~= "table" or next(value) or not state.rest[key]) then
       state.rest[key] = value
     end
   end
   if type(choice.logprobs) == "table" then
     fold_logprobs(state, choice.logprobs)
   end
+  if type(choice.content_filter_results) == "table" then
+    fold_filters(state, choice.content_filter_results)
+  end
 end
 
 local function state_of(self, choice, place)
-  local index = choice.index
-  local number = type(index) == "number" and index >= 0 and index % 1 == 0 and index + 1 or place
+  local index = common.count(choice.index)
+  local number = index and index % 1 == 0 and index + 1 or place
   local state = self.states[number]
   if not state then
-    state = { number = common.count(number) or number, message = openai_delta.new(), rest = {}, logprobs = nil,
-      reason = nil, has_begun = false }
+    state = { number = number, message = openai_delta.new(), rest = {}, logprobs = nil,
+      filters = nil, reason = nil, has_begun = false }
     self.states[number] = state
     self.open = self.open + 1
   end
@@ -173,10 +200,13 @@ local function take_choice(self, choice, place, document)
   end
   local reason = some_text(choice.finish_reason)
   if reason then
+    shows = true
     if not state.reason then
       self.open, self.finished = self.open - 1, self.finished + 1
     end
-    state.reason, shows = reason, true
+    if not state.reason or reason ~= "stop" then -- which, said later, undoes nothing
+      state.reason = reason
+    end
   end
   fold_choice(state, choice)
   if not shows then
@@ -214,6 +244,39 @@ local function take_choices(self, document)
   return first, more
 end
 
+-- The text that an event adds to a choice and nothing else, as nearly all do; what stands in every event the same is
+-- not looked at again.
+local function added_text(document, choice)
+  local delta = choice.delta
+  local text = type(delta) == "table" and delta.content
+  for key, value in next, type(text) == "string" and delta or NOTHING do
+    if key ~= "content" and value ~= null then
+      return nil
+    end
+  end
+  if type(text) == "string" and text ~= "" and (choice.finish_reason or null) == null
+    and (document.usage or null) == null and (document.error or null) == null and document.x_groq == nil
+    and (choice.logprobs or null) == null and choice.content_filter_results == nil and choice.error == nil then
+    return text
+  end
+end
+
+-- The chunk of an event that adds to a choice that has some text already; else nil.
+local function take_text(self, document)
+  local choices = document.choices
+  local choice = type(choices) == "table" and choices[2] == nil and choices[1]
+  local index = type(choice) == "table" and choice.index
+  local state = type(index) == "number" and self.states[index + 1]
+  local message = state and state.reason == nil and state.message
+  local text = message and message.content and not message.parts and added_text(document, choice)
+  if text then
+    add(message.content, text)
+    state.has_begun = true
+    return common.chunk({ text = text, index = state.number, usage = nil, raw = nil, _raw = nil }, document,
+      self.codec.finish)
+  end
+end
+
 --- Takes an event.
 ---@param name string?
 ---@param data string
@@ -233,11 +296,15 @@ function Folder:event(name, data)
   if type(document) ~= "table" then
     return unreadable(name, data, problem)
   end
+  local chunk = name ~= "error" and take_text(self, document)
+  if chunk then
+    return "commit", chunk
+  end
   local verdict = error_of(document, name, data)
   if verdict then
     return "fail", verdict
   end
-  local chunk, more
+  local more
   chunk, more, verdict = take_choices(self, document)
   if verdict then
     return "fail", verdict
@@ -271,6 +338,7 @@ local function choice_of(state)
   end
   choice.index, choice.message = state.number - 1, openai_delta.whole(state.message)
   choice.finish_reason, choice.logprobs = state.reason or null, state.logprobs or null
+  choice.content_filter_results = state.filters
   return choice
 end
 
