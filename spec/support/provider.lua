@@ -98,13 +98,14 @@ local function configuration(self, options, modules)
     parent_started = options.detached and "nil" or process.started(parent),
     control_port = self.control_port, bench = bench_body(),
   }
+  values.socket = options.send_buffer and " sndbuf=" .. options.send_buffer or ""
   local parts = { fill(head, values) }
   for _, name in ipairs(self.names) do
     local line = self.lines[name]
     values.line, values.port = name, line.port
-    values.tls = line.tls_port and ([[listen 127.0.0.1:%d ssl http2 backlog=4096;
+    values.tls = line.tls_port and ([[listen 127.0.0.1:%d ssl http2 backlog=4096%s;
     ssl_certificate %s/server.pem;
-    ssl_certificate_key %s/server.key;]]):format(line.tls_port, self.dir, self.dir) or ""
+    ssl_certificate_key %s/server.key;]]):format(line.tls_port, values.socket, self.dir, self.dir) or ""
     parts[#parts + 1] = fill(block, values)
   end
   parts[#parts + 1] = fill(foot, values)
@@ -175,6 +176,7 @@ end
 ---@field lines? string[] names, default { "a" }
 ---@field tls? boolean each line also on a TLS port (HTTP/2 and 1.1), with a CA of its own
 ---@field workers? integer default 1; limits are exact with one only
+---@field send_buffer? integer bytes that the system holds for a client that does not read; megabytes unless told
 ---@field detached? boolean goes on when this process ends
 ---@field profiles? table<string, table>
 
