@@ -16,7 +16,7 @@
 -- A folder:
 --   folder:event(name, data) -> action, chunk | verdict
 --     "hold"      nothing to show: start-up events, pings
---     "commit"    content: chunk is what to show
+--     "commit"    content: chunk is what to show; a third value lists chunks beside it, of other choices
 --     "finish"    every choice has finished; what may still come is usage and a farewell. chunk, or nil
 --     "complete"  the stream has said that it is over. chunk, or nil
 --     "fail"      verdict
@@ -24,6 +24,7 @@
 --   folder:fields() -> what decode gives, of all that has come so far
 
 local formats = {
+  anthropic = require "surefoot.provider.anthropic",
   openai = require "surefoot.provider.openai",
 }
 
@@ -62,7 +63,7 @@ local formats = {
 ---@field fields fun(self: surefoot.Folder): table
 
 ---@class surefoot.Operation
----@field encode fun(request: table?, variant: surefoot.Variant, codec: surefoot.Codec, changes: table?, stream: boolean?): string?, string?, string?, string?
+---@field encode fun(request: table?, variant: surefoot.Variant, codec: surefoot.Codec, changes: table?, ...): ...
 ---@field decode fun(reply: surefoot.Reply, codec: surefoot.Codec, request: table?): table?, surefoot.Verdict?
 ---@field stream (fun(codec: surefoot.Codec, request: table): surefoot.Folder)?
 
