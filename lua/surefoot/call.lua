@@ -48,6 +48,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field committed integer?                   the attempt whose content was shown
 ---@field news boolean?                        something has come that the reader waits for
 ---@field shown surefoot.Chunk?                what the last event shows
+---@field more surefoot.Chunk[]?               what it shows beside that
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
@@ -316,13 +317,13 @@ local function read_event(job, attempt, endpoint, route, name, data)
 end
 
 function questions.event(job, attempt, endpoint, route, name, data, must_decide)
-  local read, fold, action, payload = pcall(read_event, job, attempt, endpoint, route, name, data)
+  local read, fold, action, payload, more = pcall(read_event, job, attempt, endpoint, route, name, data)
   if not read then -- whatever failed, the call must be told
     local problem = fold
     fold, action, payload = job.folds and job.folds[attempt] or NO_FOLD, "fail", unreadable(problem)
   end
   if action ~= "fail" and payload then
-    job.shown, job.news = payload, true
+    job.shown, job.more, job.news = payload, more, true
   elseif action == "hold" and must_decide then
     action = "commit"
   end
@@ -545,6 +546,10 @@ M.begin = begin
 ---@return surefoot.Result? result
 ---@return surefoot.Error? err
 function M.read(job)
+  if job.more and job.more[1] then
+    job.shown = table.remove(job.more, 1)
+    return false
+  end
   local state, accepted, kind, deciding, latency, first_token, receipt = attended(job)
   if state == "shown" then
     return false

@@ -96,6 +96,19 @@ describe("a stream", function()
     assert.equal("whole", seen.result.text)
   end)
 
+  it("of several choices shows them all", function()
+    local both = "data: " .. json.encode { choices = { { index = 0, delta = { content = "a" } },
+      { index = 1, delta = { content = "b" } } } } .. "\n\n"
+    local done = "data: " .. json.encode { choices = { { index = 0, delta = {}, finish_reason = "stop" },
+      { index = 1, delta = {}, finish_reason = "length" } } } .. "\n\n"
+    local lab = sim.lab { a = line { 1, both, 2, done } }
+    local shown = {}
+    for chunk in assert(lab.client:stream { messages = {}, n = 2 }) do
+      shown[#shown + 1] = chunk.index .. (chunk.text or chunk.finish_reason)
+    end
+    assert.same({ "1a", "2b", "1stop", "2length" }, shown)
+  end)
+
   it("is a loop over itself, and a reader", function()
     local lab = sim.lab { a = good }
     local texts = {}
