@@ -10,6 +10,8 @@ local bounds = require "surefoot.client.bounds"
 local call = require "surefoot.call"
 local check = require "surefoot.config.check"
 local config = require "surefoot.config"
+local continue = require "surefoot.continue"
+local conversation = require "surefoot.conversation"
 local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
 local json = require "surefoot.json"
@@ -19,6 +21,7 @@ local schema = require "surefoot.config.schema"
 local stats = require "surefoot.client.stats"
 local streams = require "surefoot.stream"
 local tasks = require "surefoot.tasks"
+local tools = require "surefoot.tools"
 local verify = require "surefoot.verify"
 local version = require "surefoot.version"
 
@@ -236,6 +239,18 @@ function Client:chat_job(request, options, work)
   return user_job(self, work or operations.chat, request, options)
 end
 
+-- The same, for an answer in pieces.
+---@private
+function Client:stream_job(request, options)
+  return self:chat_job(request, options, operations.stream)
+end
+
+-- The job for a request that goes on with another job's.
+---@private
+function Client:follow(job, request, options)
+  return operation_job(self, job.work, job.routes, request, options)
+end
+
 --- Asks for a chat completion.
 ---@async
 ---@param request string | table the provider's request body, or the text of one user message
@@ -247,7 +262,7 @@ function Client:chat(request, options)
   if not job then
     return nil, problem
   end
-  return call.perform(job)
+  return continue.perform(job)
 end
 
 --- Asks for a chat completion that arrives in pieces: returns with the first content.
@@ -257,11 +272,33 @@ end
 ---@return surefoot.Stream? stream
 ---@return surefoot.Error? err
 function Client:stream(request, options)
-  local job, problem = read("stream", Client.chat_job, of(self, "stream"), request, options, operations.stream)
+  local job, problem = read("stream", Client.stream_job, of(self, "stream"), request, options)
   if not job then
     return nil, problem
   end
-  return streams.open(streams.source(job))
+  return streams.open(continue.source(job))
+end
+
+--- Asks, runs the tools that the model calls, tells it the outcomes, asks again, until it answers.
+---@async
+---@param request string | table the provider's request body, or the text of one user message
+---@param definitions surefoot.Tool[] | table<string, surefoot.Tool>
+---@param options surefoot.ToolOptions?
+---@return surefoot.Result | surefoot.Stream | nil result a stream with { stream = true }
+---@return surefoot.Error? err with err.partial: the rounds so far
+function Client:run_tools(request, definitions, options)
+  local loop, problem = read("run_tools", tools.read, of(self, "run_tools"), request, definitions, options)
+  if not loop then
+    return nil, problem
+  end
+  return tools.run(loop)
+end
+
+--- Begins a conversation: it remembers what has been said.
+---@param options surefoot.ConversationOptions?
+---@return surefoot.Conversation
+function Client:conversation(options)
+  return (read("conversation", conversation.new, of(self, "conversation"), options))
 end
 
 --- Asks for embeddings; result.embeddings has one vector per input, in order.

@@ -284,6 +284,32 @@ M.batch = {
     doc = "on_progress { done =, total =, index =, result = | error = } after each" },
 }
 
+-- A tool of client:run_tools, and that call's own options.
+M.tool = {
+  { name = "name", type = "string", doc = "what the model calls it; in a table of names the name there" },
+  { name = "description", type = "string", raw = true, doc = "what it does and when to use it, for the model" },
+  { name = "parameters", type = "table", doc = "JSON Schema of its arguments, an object (default: none)" },
+  { name = "strict", type = "boolean", doc = "the provider shall hold the model to the schema" },
+  { name = "call", type = "function", required = true,
+    doc = "call(arguments, context) -> a string, or a value to be written as JSON | nil, message" },
+}
+M.run_tools = {
+  { name = "max_rounds", type = "integer", min = 1, max = 1000, default = 10, doc = "requests to the model, at most" },
+  { name = "on_tool", type = "function", doc = "on_tool(name, arguments, outcome, problem) after each call of a tool" },
+  { name = "stream", type = "boolean", default = false, doc = "return a stream of all rounds" },
+}
+
+-- The argument of client:conversation.
+M.conversation = {
+  { name = "system", type = "string", raw = true, doc = "the system message, sent before the others" },
+  { name = "messages", type = "list", of = { type = "message" }, doc = "what was said before" },
+  { name = "tools", type = "any", doc = "as for client:run_tools" },
+  { name = "request", type = "table", doc = "fields of every request: model, temperature ..." },
+  { name = "options", type = "table", doc = "options of every call, those of client:run_tools included" },
+  { name = "max_messages", type = "integer", min = 1, max = 1000000,
+    doc = "the oldest turns are forgotten beyond that (default: none are)" },
+}
+
 -- The second argument of a call.
 M.options = {
   seconds("deadline", nil, "seconds from now for the whole call; replaces timeout.total"),
@@ -300,6 +326,7 @@ M.options = {
   { name = "cancel", type = "canceller", doc = "a surefoot.canceller()" },
   { name = "estimate", type = "integer", min = 0, max = 1000000000,
     doc = "tokens this request is taken for by the rate limit" },
+  { name = "continue_on_length", type = "integer", min = 0, max = 100, doc = "as in the configuration" },
   later("hedge", "as in the configuration", { type = "table", on = true, off = true, fields = hedge }),
   later("resume", "as in the configuration", { type = "enum", values = { "off", "continue", "restart", "auto" } }),
 }

@@ -1,0 +1,154 @@
+--- Several calls that make one answer: one deadline over all of them, what they used summed up.
+--
+-- The first call's job says what holds for the others: client, routes, options. Every call has an idempotency key of
+-- its own, since every request is another one.
+
+local errors = require "surefoot.errors"
+
+local M = {}
+
+local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "reasoning_tokens" }
+
+---@class surefoot.Rounds
+---@field job surefoot.Job          the first
+---@field count integer             answers so far
+---@field private name string       what the rounds are called in their idempotency keys
+---@field private options table     as checked, for all of them
+---@field private engine table
+---@field private began number
+---@field private total number      seconds for all of them
+---@field private usage surefoot.Usage?
+---@field private cost number?
+---@field private first_token number?
+local Rounds = {}
+Rounds.__index = Rounds
+
+--- A copy of the outermost table.
+---@generic T: table
+---@param t T
+---@return T
+function M.copy(t)
+  local copy = {}
+  for key, value in next, t do
+    copy[key] = value
+  end
+  return setmetatable(copy, getmetatable(t))
+end
+
+--- Token counts of two answers together.
+---@param a surefoot.Usage?
+---@param b surefoot.Usage?
+---@return surefoot.Usage?
+function M.sum(a, b)
+  if not a or not b then
+    return a or b
+  end
+  local both = { estimated = a.estimated or b.estimated }
+  for _, name in ipairs(COUNTS) do
+    if a[name] or b[name] then
+      both[name] = (a[name] or 0) + (b[name] or 0)
+    end
+  end
+  return both
+end
+
+--- Begins to count, with the job of the first call.
+---@param job surefoot.Job
+---@param name string
+---@return surefoot.Rounds
+function M.new(job, name)
+  local options, engine = job.options, job.client.host.scheduler().engine
+  return setmetatable({
+    job = job, name = name, options = options, engine = engine, began = engine:now(), count = 0,
+    total = options.deadline or options.timeout and options.timeout.total or job.client.config.timeout.total,
+  }, Rounds)
+end
+
+--- Seconds that are left for all that is to come; not above 0 when the deadline has passed.
+---@return number
+function Rounds:left()
+  return self.total - self:elapsed()
+end
+
+--- Seconds since the beginning.
+---@return number
+function Rounds:elapsed()
+  return self.engine:now() - self.began
+end
+
+--- The error of a deadline that passed.
+---@param meanwhile string while what
+---@return surefoot.Error
+function Rounds:too_late(meanwhile)
+  return errors.new {
+    kind = "deadline", message = ("the deadline of %s passed while %s"):format(errors.seconds(self.total), meanwhile),
+    attempts = {}, sent = self.count > 0,
+  }
+end
+
+--- The job of the next call.
+---@param request table
+---@param meanwhile string what was done before it
+---@return surefoot.Job?
+---@return surefoot.Error?
+function Rounds:follow(request, meanwhile)
+  local client, left = self.job.client, self:left()
+  if left <= 0 then
+    return nil, self:too_late(meanwhile)
+  end
+  local options = M.copy(self.options)
+  options.deadline = left
+  local key = options.idempotency_key or options.headers and options.headers["idempotency-key"]
+  options.idempotency_key = key and ("%s-%s%d"):format(key, self.name, self.count + 1)
+  local ok, job, problem = pcall(client.follow, client, self.job, request, options)
+  if not ok then -- what was added to the request cannot be written
+    return nil, errors.new { kind = "invalid_request", message = tostring(job), sent = false, attempts = {} }
+  end
+  return job, problem
+end
+
+--- Counts an answer.
+---@param result surefoot.Result
+function Rounds:add(result)
+  self.usage = M.sum(self.usage, result.usage)
+  self.cost = result.cost and result.cost + (self.cost or 0) or self.cost
+  if self.count == 0 then
+    self.first_token = result.time_to_first_token
+  end
+  self.count = self.count + 1
+end
+
+--- What an answer's tokens are together with those that were counted.
+---@param usage surefoot.Usage?
+---@return surefoot.Usage?
+function Rounds:with(usage)
+  return M.sum(self.usage, usage)
+end
+
+--- A copy of a result that says what all of them took.
+---@param result surefoot.Result
+---@param uncounted boolean? it has not been added
+---@return surefoot.Result
+function Rounds:whole(result, uncounted)
+  local whole = M.copy(result)
+  whole.usage, whole.cost, whole.latency = self.usage, self.cost, self:elapsed()
+  if uncounted then
+    whole.usage = self:with(result.usage)
+    whole.cost = result.cost and result.cost + (self.cost or 0) or self.cost
+  end
+  if self.count > 0 then
+    whole.time_to_first_token = self.first_token
+  end
+  return whole
+end
+
+--- A copy of the error of a call, which says that requests were sent before it.
+---@param err surefoot.Error
+---@return surefoot.Error
+function Rounds:failed(err)
+  local copy = M.copy(err)
+  copy.sent = err.sent or self.count > 0
+  return copy
+end
+
+return M
