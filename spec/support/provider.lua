@@ -134,6 +134,20 @@ end
 -- Ports without a server, for lines that cannot be reached.
 M.refusing, M.silent = raw.refusing, raw.silent
 
+---Takes an event stream apart.
+---@param text string
+---@return { name: string|nil, data: string, value: any }[] events `value` is the data decoded, nil where it is no JSON
+function M.events(text)
+  local events = {}
+  for block in (text:gsub("\r\n", "\n")):gmatch "(.-)\n\n" do
+    local data = block:match "^data: (.*)$" or block:match "\ndata: (.*)$"
+    if data then
+      events[#events + 1] = { name = block:match "event: ([^\n]+)", data = data, value = cjson.decode(data) }
+    end
+  end
+  return events
+end
+
 local Provider = {}
 Provider.__index = Provider
 

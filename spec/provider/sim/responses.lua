@@ -200,10 +200,10 @@ function M.response_stream(request, answer, ctx)
     ctx.sequence = 0
     local function add(name, fields, flag)
       fields.type, fields.sequence_number = name, ctx.sequence
-      ctx.sequence = ctx.sequence + 1
       local event = { name = name, data = text.encode(fields) }
       event[flag or "start"] = true
       emit(event)
+      ctx.sequence = ctx.sequence + 1
     end
     add("response.created", { response = object(made, "in_progress", {}) })
     add("response.in_progress", { response = object(made, "in_progress", {}) })
