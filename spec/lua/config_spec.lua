@@ -189,7 +189,7 @@ describe("config", function()
     { { base_url = url, routing = "fastest" }, "routing: expected one of" },
     { { base_url = url, concurrency = { min = 5, max = 4 } }, "concurrency.min: is above max (5 > 4)" },
     { { base_url = url, preset = "opnai" },
-      'preset: no preset "opnai"; did you mean "openai"? Known are deepseek, groq,' },
+      'preset: no preset "opnai"; did you mean "openai"? Known are anthropic, ' },
     { { preset = "openai" },
       "api_key: is required: none was given, and the environment variable OPENAI_API_KEY is not set" },
     { { base_url = url, provider = "opnai" }, 'provider: no provider "opnai"; did you mean "openai"?' },
