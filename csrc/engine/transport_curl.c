@@ -128,7 +128,7 @@ static bool closed_in_silence(sf_curl *curl, int fd)
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
 {
-  (void)easy, (void)socket_context; /* newer libcurls hand over handles of their own here */
+  (void)socket_context;
   static const unsigned wanted[] = {
     [CURL_POLL_IN] = SF_IO_READ,
     [CURL_POLL_OUT] = SF_IO_WRITE,
@@ -137,6 +137,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
   };
   sf_curl *curl = context;
   sf_reactor *reactor = curl->reactor;
+  sf_carrier *carrier = NULL; /* newer libcurls hand over handles of their own here */
+  if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &carrier) == CURLE_OK && carrier != NULL)
+    carrier->socket = what != CURL_POLL_REMOVE ? fd : CURL_SOCKET_BAD;
   /* a resolver's will be closed without a word to us */
   if (what == CURL_POLL_REMOVE && (!is_ours(curl, fd) || closed_in_silence(curl, fd))) {
     reactor->ops->forget(reactor, fd);
@@ -345,11 +348,9 @@ static void transport_pause(sf_transport *transport, sf_exchange *exchange)
 }
 
 /* What libcurl held back is handed up from here. */
-static void transport_resume(sf_transport *transport, sf_exchange *exchange)
+static void go_on(sf_carrier *carrier)
 {
-  sf_curl *curl = (sf_curl *)transport;
-  sf_carrier *carrier = exchange->carrier;
-  if (carrier == NULL) return;
+  sf_curl *curl = carrier->owner;
   bool was_inside = curl->inside;
   curl->inside = true;
   CURLcode code = curl_easy_pause(carrier->easy, CURLPAUSE_CONT);
@@ -357,6 +358,25 @@ static void transport_resume(sf_transport *transport, sf_exchange *exchange)
   if (code == CURLE_OK || carrier->exchange == NULL) return;
   carrier->failure = code; /* libcurl does not end the transfer for it */
   sf_carrier_move(carrier, &curl->fallen);
+}
+
+static void transport_resume(sf_transport *transport, sf_exchange *exchange)
+{
+  (void)transport;
+  if (exchange->carrier != NULL) go_on(exchange->carrier);
+}
+
+/* Those that were held up by what came, and it is read, send on. */
+static void release_held(sf_curl *curl)
+{
+  curl->holds = false;
+  for (sf_carrier *carrier = curl->running, *next; carrier != NULL; carrier = next) {
+    next = carrier->next;
+    if (!carrier->held) continue;
+    carrier->held = !carrier->headers_done && sf_carrier_is_answered(carrier);
+    if (carrier->held) curl->holds = true;
+    else go_on(carrier);
+  }
 }
 
 static bool transport_can_pause(sf_transport *transport, const sf_exchange *exchange)
@@ -383,6 +403,7 @@ static void transport_turn(sf_transport *transport, int64_t now)
   }
   bury_fallen(curl);
   if (curl->dry_ns <= now) end_dry(curl, now);
+  if (curl->holds) release_held(curl);
   curl->undrained = false;
   int left;
   const CURLMsg *message;

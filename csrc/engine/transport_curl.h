@@ -47,10 +47,12 @@ typedef struct sf_carrier {
   bool again;     /* libcurl wanted to send the request a second time */
   bool refused;   /* a limit, or the other side of the seam, said no */
   bool spoiled;   /* the body that is sent has a problem */
+  bool held;      /* sending waits until what has come is read */
   bool any_response, headers_done, any_body, http2;
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
   uint64_t body_offset; /* of a body in segments: what libcurl takes next */
+  curl_socket_t socket; /* that libcurl watches for it */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
   size_t header_bytes;  /* all that came, in all blocks */
   sf_buffer block;      /* header lines without the status line */
@@ -66,6 +68,7 @@ struct sf_curl {
   int64_t due_ns; /* when libcurl's own timer is due */
   int64_t dry_ns; /* when the first exchange that runs dry has had its time; SF_NEVER = none */
   bool undrained; /* there may be finished transfers to collect */
+  bool holds;     /* there may be a carrier that is held */
   bool inside;    /* libcurl is on the stack: nothing may be taken from it now */
   sf_carrier *running, *fallen, *idle;
   size_t idle_count, expected;
@@ -86,7 +89,8 @@ void sf_carrier_move(sf_carrier *carrier, sf_carrier **list);
 sf_carrier *sf_carrier_take(sf_curl *curl, const sf_request *request);
 void sf_carrier_put(sf_carrier *carrier); /* back into the pool; libcurl is done with it */
 void sf_carrier_free(sf_carrier *carrier);
-void sf_carrier_forsake(sf_carrier *carrier); /* frees our memory, leaves libcurl's alone */
+bool sf_carrier_is_answered(const sf_carrier *carrier); /* something has come over its connection that is unread */
+void sf_carrier_forsake(sf_carrier *carrier);           /* frees our memory, leaves libcurl's alone */
 
 /* How it ended, in our words; `done->message` points into the carrier or at a constant. */
 void sf_carrier_report(sf_carrier *carrier, CURLcode code, sf_done *done);

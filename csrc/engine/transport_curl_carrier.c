@@ -3,6 +3,7 @@
  * that a line and a request ask for (but URL, headers and body, which always change) tells whether they still fit. If not,
  * the handle is reset and set anew. Nothing is copied from a request: header nodes and the body point at its strings.
  */
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,7 +266,16 @@ static bool sends_body(const sf_request *request)
          ((request->body != NULL || request->upload != NULL) && !is_method(request, "HEAD"));
 }
 
-/* libcurl takes what it sends next. */
+bool sf_carrier_is_answered(const sf_carrier *carrier)
+{
+  struct pollfd socket = { .fd = carrier->socket, .events = POLLIN };
+  return carrier->socket != CURL_SOCKET_BAD && poll(&socket, 1, 0) > 0;
+}
+
+/*
+ * libcurl takes what it sends next. A server that answers early, with an error, closes the connection on what still comes:
+ * libcurl would send into that and lose the answer, so what has come is read first. Once there are headers libcurl knows.
+ */
 static size_t on_wanted(char *to, size_t one, size_t size, void *context)
 {
   sf_carrier *carrier = context;
@@ -273,6 +283,10 @@ static size_t on_wanted(char *to, size_t one, size_t size, void *context)
   int64_t got = sf_body_read(carrier->exchange->request->upload, carrier->body_offset, to, one * size);
   carrier->spoiled = got < 0;
   if (carrier->spoiled) return CURL_READFUNC_ABORT;
+  if (!carrier->http2 && !carrier->headers_done && sf_carrier_is_answered(carrier)) {
+    carrier->held = carrier->owner->holds = true;
+    return CURL_READFUNC_PAUSE;
+  }
   carrier->body_offset += (uint64_t)got;
   return (size_t)got;
 }
@@ -405,10 +419,11 @@ static void begin(sf_carrier *carrier, const sf_request *request)
 {
   carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
   carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
-  carrier->opened = carrier->requested = carrier->again = carrier->refused = carrier->spoiled = false;
+  carrier->opened = carrier->requested = carrier->again = carrier->refused = carrier->spoiled = carrier->held = false;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
   carrier->dry_until_ns = 0;
   carrier->body_offset = 0;
+  carrier->socket = CURL_SOCKET_BAD;
   carrier->status = 0;
   carrier->header_bytes = carrier->block.length = 0;
   carrier->failure = CURLE_OK;
