@@ -31,6 +31,7 @@ means("endpoint", "not_found", "model_not_found deploymentnotfound not_found_err
 means("endpoint", "forbidden", "unsupported_country_region_territory")
 means("throttled", "rate_limited", "rate_limit_exceeded rate_limit_error resource_exhausted")
 means("overloaded", "overloaded", "overloaded_error engine_overloaded engine_overloaded_error unavailable")
+means("transient", "server", "cancelled") -- Google's 499: by them, since we are still listening
 
 -- These only repeat the status, and OpenAI's types do so loosely: they count where there is no status to go by.
 local without_status = {}
@@ -46,7 +47,7 @@ local phrases = {
     "exceeds the maximum number of tokens", "reduce the length of the messages", "longer than the model's context" } },
   { "key", "quota", { 400, 402, 403, 429 }, {
     "insufficient_quota", "credit balance is too low", "insufficient balance", "insufficient credits",
-      "billing hard limit" } },
+      "credits are depleted", "billing hard limit" } },
   { "key", "quota", { 429 }, { "exceeded your current quota", "quota exhausted", "billing details" }, hintless = true },
   { "final", "content_filter", { 400, 403, 422 }, {
     "content management policy", "content policy", "content_filter", "content filter", "safety system", "flagged" } },
@@ -84,15 +85,20 @@ local function looks_like_error(body)
   return as_table(body) and (as_text(body.message) or as_text(body.detail)) and body or nil
 end
 
+local function of_the_day(limit)
+  return type(limit) == "string" and limit:find("PerDay", 1, true) ~= nil
+end
+
 local function details_of(err)
   local codes, delay, daily = {}, nil, false
   for _, detail in ipairs(as_table(err.details) or {}) do
     if type(detail) == "table" then
       codes[#codes + 1] = as_text(detail.reason)
       delay = delay or as_text(detail.retryDelay)
+      local metadata = as_table(detail.metadata)
+      daily = daily or of_the_day(metadata and metadata.quota_limit)
       for _, violation in ipairs(as_table(detail.violations) or {}) do
-        local id = as_table(violation) and as_text(violation.quotaId)
-        daily = daily or id ~= nil and id:find("PerDay", 1, true) ~= nil
+        daily = daily or of_the_day(as_table(violation) and violation.quotaId)
       end
     end
   end

@@ -79,6 +79,21 @@ describe("classify", function()
       message = "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)." } })
   end)
 
+  it("finds Gemini's day in either form, its empty account, and what it cancels itself", function()
+    -- google-gemini/gemini-cli issue 10925, as received
+    is("key quota", 429, { { error = { code = 429, status = "RESOURCE_EXHAUSTED",
+      message = "Quota exceeded for quota metric 'Gemini 2.5 Pro Requests'", details = { {
+        reason = "RATE_LIMIT_EXCEEDED", metadata = { quota_limit = "Gemini25ProRequestsPerDay" } } } } } })
+    is("throttled rate_limited", 429, { error = { code = 429, status = "RESOURCE_EXHAUSTED", message = "", details = { {
+      reason = "RATE_LIMIT_EXCEEDED", metadata = { quota_limit = "GenerateContentRequestsPerMinutePerProject" } } } } })
+    is("key quota", 429, { error = { code = 429, status = "RESOURCE_EXHAUSTED",
+      message = "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing." } })
+    local cancelled = { error = { code = 499, status = "CANCELLED", message = "The operation was cancelled." } }
+    is("transient server", 499, cancelled)
+    is("transient server", nil, cancelled)
+    is("final invalid_request", 499)
+  end)
+
   it("sends a context that is too long to the next route", function()
     is("route context_length", 400, openai "context_length_exceeded")
     is("route context_length", 400, anthropic("invalid_request_error",
