@@ -26,6 +26,7 @@
 local formats = {
   anthropic = require "surefoot.provider.anthropic",
   openai = require "surefoot.provider.openai",
+  responses = require "surefoot.provider.responses",
 }
 
 ---@class surefoot.Reply
