@@ -13,6 +13,8 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
+local running, MAIN = coroutine.running, "main thread"
+
 -- Where the pieces of a stream come from: one call, or several that make one answer.
 --   read()    a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an error.
 --             Not called again once it is over, or has thrown
@@ -27,19 +29,25 @@ local M = {}
 ---@field private outcome surefoot.Result?
 ---@field private failure surefoot.Error?
 ---@field private told boolean?           the failure was the last chunk
----@field private busy boolean?           somebody is reading
+---@field private reader any               the coroutine that is reading
 ---@overload fun(): surefoot.Chunk?
 local Stream = {}
 local mt = { __index = Stream, __name = "surefoot.stream" }
 
+-- A reader whose source threw is none any more.
+local function is_read_elsewhere(reader)
+  return reader ~= nil and reader ~= MAIN and reader ~= running() and coroutine.status(reader) ~= "dead"
+end
+
 function mt.__tostring(stream)
-  return "surefoot.stream (" .. (stream.source and "open" or stream.failure and "failed" or "ended") .. ")"
+  local is_open = stream.source or is_read_elsewhere(stream.reader)
+  return "surefoot.stream (" .. (is_open and "open" or stream.failure and "failed" or "ended") .. ")"
 end
 
 local function check(stream, method)
   if getmetatable(stream) ~= mt then
     error(("stream.%s: call it with a colon, stream:%s()"):format(method, method), 3)
-  elseif stream.busy then
+  elseif is_read_elsewhere(stream.reader) then
     error(("stream:%s: another task is reading this stream"):format(method), 3)
   end
 end
@@ -48,15 +56,14 @@ local function ended(stream, result, err)
   stream.source, stream.outcome, stream.failure = nil, result, err
 end
 
--- One turn of reading: a chunk, or nil when the stream has ended, or only begun.
+-- One turn of reading: a chunk, or nil when the stream has ended, or only begun. What a source throws ends the stream:
+-- it has none while it is read (5.1 cannot yield under a pcall).
 local function turn(stream)
-  stream.busy = true
-  local ok, chunk, over, result, err = pcall(stream.source.read, stream.source)
-  stream.busy = nil
-  if not ok then
-    ended(stream, nil, nil)
-    error(chunk, 0)
-  elseif over then
+  local source = stream.source
+  stream.source, stream.reader = nil, running() or MAIN
+  local chunk, over, result, err = source:read()
+  stream.source, stream.reader = source, nil
+  if over then
     ended(stream, result, err)
   end
   return chunk
@@ -131,7 +138,7 @@ function Stream:close()
 end
 
 mt.__close = function(stream)
-  if stream.source and not stream.busy then
+  if stream.source then
     Stream.close(stream)
   end
 end
