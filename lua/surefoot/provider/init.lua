@@ -25,6 +25,7 @@
 
 local formats = {
   anthropic = require "surefoot.provider.anthropic",
+  azure = require "surefoot.provider.azure",
   openai = require "surefoot.provider.openai",
   responses = require "surefoot.provider.responses",
 }
