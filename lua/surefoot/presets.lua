@@ -1,4 +1,4 @@
---- Providers that speak the OpenAI format, by name: where they are, which environment variable holds the key, and what
+--- Providers by name: where they are, which environment variable holds the key, and what
 --- a key of theirs looks like (to say "this looks like another provider's key" without showing it).
 
 ---@class surefoot.Preset
@@ -15,6 +15,8 @@
 return {
   openai = { provider = "openai", base_url = "https://api.openai.com/v1", key_env = "OPENAI_API_KEY",
     key_form = "sk-" },
+  ["openai-responses"] = { provider = "responses", base_url = "https://api.openai.com/v1", key_env = "OPENAI_API_KEY",
+    key_form = "sk-" },
   anthropic = { provider = "anthropic", base_url = "https://api.anthropic.com/v1", key_env = "ANTHROPIC_API_KEY",
     key_form = "sk-ant-" },
   holysheep = { provider = "openai", base_url = "https://api.holysheep.ai/v1", key_env = "HOLYSHEEP_API_KEY" },
@@ -25,7 +27,9 @@ return {
   },
   groq = { provider = "openai", base_url = "https://api.groq.com/openai/v1", key_env = "GROQ_API_KEY",
     key_form = "gsk_" },
-  mistral = { provider = "openai", base_url = "https://api.mistral.ai/v1", key_env = "MISTRAL_API_KEY" },
+  -- answers 422 (extra_forbidden) to stream_options.include_usage
+  mistral = { provider = "openai", base_url = "https://api.mistral.ai/v1", key_env = "MISTRAL_API_KEY",
+    quirks = { no_stream_options = true } },
   xai = { provider = "openai", base_url = "https://api.x.ai/v1", key_env = "XAI_API_KEY", key_form = "xai-" },
   together = { provider = "openai", base_url = "https://api.together.xyz/v1", key_env = "TOGETHER_API_KEY" },
   ollama = { provider = "openai", base_url = "http://127.0.0.1:11434/v1" },
