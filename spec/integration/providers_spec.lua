@@ -121,7 +121,7 @@ describe("the format", function()
         p:profile("a", { keys = { "another" } })
         connect(row)
         local _, err = client:chat "Hello"
-        assert.same({ "unauthorized", 401 }, { err.kind, err.status })
+        assert.same({ "unauthorized", row[1] == "gemini" and 400 or 401 }, { err.kind, err.status })
         p:profile("a", { status = { code = 429, headers = { ["retry-after"] = "7" } } })
         _, err = client:stream "Hello"
         assert.same({ "rate_limited", 429 }, { err.kind, err.status })
