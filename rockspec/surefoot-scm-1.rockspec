@@ -33,6 +33,7 @@ build = {
     ["surefoot.core"] = {
       sources = {
         "csrc/binding/call.c",
+        "csrc/binding/call_files.c",
         "csrc/binding/call_report.c",
         "csrc/binding/client.c",
         "csrc/binding/engine.c",
@@ -58,6 +59,7 @@ build = {
         "csrc/engine/reactor_epoll.c",
         "csrc/engine/report.c",
         "csrc/engine/retry.c",
+        "csrc/engine/sink.c",
         "csrc/engine/stream.c",
         "csrc/engine/timers.c",
         "csrc/engine/transport_curl.c",

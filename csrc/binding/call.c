@@ -76,52 +76,6 @@ static void anchor_body(lua_State *L, int object, uint32_t index)
   lua_pop(L, 1);
 }
 
-/*
- * The parts of options.upload, a list of strings and of { file = path }, as memory of Lua's that is left on the stack: what
- * throws has thrown before a file is open.
- */
-static const sf_body_part *read_parts(lua_State *L, size_t *count)
-{
-  int list = lua_gettop(L);
-  *count = lua_rawlen(L, list);
-  sf_body_part *parts = lua_newuserdata(L, (*count + 1) * sizeof *parts);
-  for (size_t i = 0; i < *count; i++) {
-    parts[i] = (sf_body_part){ 0 };
-    lua_rawgeti(L, list, (int)i + 1);
-    if (lua_type(L, -1) == LUA_TSTRING) parts[i].bytes = lua_tolstring(L, -1, &parts[i].length);
-    else if (lua_istable(L, -1)) {
-      lua_getfield(L, -1, "file");
-      if (lua_type(L, -1) == LUA_TSTRING) parts[i].path = lua_tostring(L, -1);
-      lua_pop(L, 1);
-    }
-    lua_pop(L, 1); /* the list keeps it */
-    if (parts[i].bytes == NULL && parts[i].path == NULL) luaL_error(L, "upload: strings and { file = path } expected");
-  }
-  return parts;
-}
-
-/* The body that options.upload stands for, NULL = none. False: it has a problem, which is pushed. */
-static bool open_upload(lua_State *L, sf_body **upload)
-{
-  *upload = NULL;
-  lua_getfield(L, 4, "upload");
-  if (!lua_istable(L, -1)) {
-    lua_pop(L, 1);
-    return true;
-  }
-  size_t count;
-  const sf_body_part *parts = read_parts(L, &count);
-  *upload = sf_body_open(parts, count);
-  lua_pop(L, 2);
-  if (*upload == NULL) luaL_error(L, "not enough memory");
-  if ((*upload)->problem[0] == '\0') return true;
-  char problem[SF_BODY_PROBLEM_BYTES];
-  memcpy(problem, (*upload)->problem, sizeof problem);
-  sf_body_close(*upload);
-  lua_pushstring(L, problem);
-  return false;
-}
-
 static void encode_first(lua_State *L, int object, sf_call *call)
 {
   double variant = number_option(L, "variant", 0);
@@ -196,7 +150,7 @@ static void spare_call_object(lua_State *L, uint32_t variants)
   lua_pop(L, 3);
 }
 
-/* -> call; or nil and what is wrong with a file of its body */
+/* -> call; or nil and what is wrong with one of its files */
 int sf_lua_submit(lua_State *L)
 {
   sf_client *client = sf_check_client(L, 1);
@@ -229,14 +183,14 @@ int sf_lua_submit(lua_State *L)
   lua_pop(L, 1);
   sf_lua_call *object = push_call_object(L);
   if (!sf_client_attach(client, engine)) return luaL_error(L, "not enough memory");
-  if (!open_upload(L, &options.upload)) {
+  if (!sf_lua_open_files(L, 4, &options)) {
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
   }
   object->call = sf_call_new(client, engine, &options); /* nothing throws while the files are nobody's */
   if (object->call == NULL) {
-    sf_body_close(options.upload);
+    sf_lua_close_files(&options);
     return luaL_error(L, "not enough memory");
   }
   encode_first(L, 5, object->call);
@@ -245,6 +199,13 @@ int sf_lua_submit(lua_State *L)
 }
 
 /* ---- questions and answers ---- */
+
+/* The body of an answer, or how many bytes of it are in the call's file. */
+static void push_body(lua_State *L, const sf_attempt *attempt)
+{
+  if (attempt->sinks) lua_pushinteger(L, (lua_Integer)attempt->call->sink->length);
+  else lua_pushlstring(L, attempt->body.data != NULL ? attempt->body.data : "", attempt->body.length);
+}
 
 static int push_response(lua_State *L, const sf_attempt *attempt)
 {
@@ -255,7 +216,7 @@ static int push_response(lua_State *L, const sf_attempt *attempt)
   lua_pushinteger(L, (lua_Integer)target->route + 1);
   lua_pushinteger(L, attempt->status);
   lua_pushlstring(L, attempt->headers.data != NULL ? attempt->headers.data : "", attempt->headers.length);
-  lua_pushlstring(L, attempt->body.data != NULL ? attempt->body.data : "", attempt->body.length);
+  push_body(L, attempt);
   lua_pushstring(L, attempt->result == SF_RESULT_COMPLETE ? "complete" : "truncated");
   return 8;
 }

@@ -61,6 +61,12 @@ int sf_lua_call_events(lua_State *L);
 int sf_lua_read_receipt(lua_State *L);
 /* Pushes the receipt of a call that succeeded at once, else nil. */
 void sf_push_receipt(lua_State *L, const sf_call *call);
+/*
+ * options.upload and options.output of client:submit, the table at `table`: what they name is opened. False: it cannot be,
+ * and why is pushed. In call_files.c
+ */
+bool sf_lua_open_files(lua_State *L, int table, sf_call_options *options);
+void sf_lua_close_files(sf_call_options *options);
 /* client:stats, in stats.c */
 int sf_lua_stats(lua_State *L);
 /* engine:started, engine:script, in simulation.c */

@@ -149,6 +149,14 @@ static void on_connected(sf_exchange *exchange)
   sf_attempt_phase_begins(attempt);
 }
 
+/* The call's file takes no more. */
+static bool sink_failed(sf_attempt *attempt)
+{
+  sf_attempt_say(attempt, attempt->call->sink->problem);
+  attempt->explained = attempt->unwritten = true;
+  return false;
+}
+
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
@@ -160,6 +168,8 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   bool success = status >= 200 && status < 300;
   if (!success) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
   else if (attempt->request.stream) sf_stream_open(attempt, block, length);
+  attempt->sinks = success && call->sink != NULL;
+  if (attempt->sinks && !sf_sink_begin(call->sink)) return sink_failed(attempt);
   if (endpoint->rate_config.adaptive) {
     sf_adaptive_config config = sf_adaptive_config_default();
     sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
@@ -201,6 +211,7 @@ static bool on_body(sf_exchange *exchange, const char *data, size_t length)
   attempt->last_byte_ns = now;
   if (!attempt->first_byte) first_byte(attempt, now);
   if (attempt->stream.on) return sf_stream_feed(attempt, data, length);
+  if (attempt->sinks) return sf_sink_write(attempt->call->sink, data, length) || sink_failed(attempt);
   if (length > attempt->call->client->config.response_limit - attempt->body.length) return false;
   if (attempt->body.capacity - attempt->body.length < length && !grow_body(attempt, length)) return false;
   return sf_buffer_append(&attempt->body, data, length);
@@ -209,7 +220,7 @@ static bool on_body(sf_exchange *exchange, const char *data, size_t length)
 static void on_done(sf_exchange *exchange, const sf_done *done)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
-  attempt->result = done->result;
+  attempt->result = attempt->unwritten ? SF_RESULT_BAD_REQUEST : done->result;
   attempt->phase = done->phase;
   attempt->reused = done->reused;
   attempt->any_response = attempt->any_response || done->any_response;

@@ -105,6 +105,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   call->wants_events = options->events;
   call->streams = options->stream;
   call->upload = options->upload;
+  call->sink = options->sink;
   call->submitted_ns = call->idle_since_ns = sf_engine_now(engine);
   call->deadline_ns = sf_time_add(call->submitted_ns, options->deadline_ns);
   call->deadline_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = deadline_fire };
@@ -129,7 +130,9 @@ static void free_variants(sf_call *call)
 {
   for (uint32_t i = 0; i < call->plan->variant_count; i++) variant_free(&call->variants[i]);
   sf_body_close(call->upload);
+  sf_sink_close(call->sink);
   call->upload = NULL;
+  call->sink = NULL;
 }
 
 /* The owner has answered "encode": back to the queue. */
@@ -312,6 +315,10 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
   sf_engine *engine = call->engine;
   sf_verdict verdict = verdict_on(attempt, answer);
   if (answer->message != NULL) sf_message_set(&call->trail[number - 1].message, answer->message);
+  if (verdict.cls == SF_CLASS_ACCEPT && attempt->sinks && !sf_sink_keep(call->sink)) {
+    verdict = (sf_verdict){ SF_CLASS_FINAL, SF_KIND_INVALID_REQUEST, SF_OUTCOME_CANCELLED };
+    sf_message_set(&call->trail[number - 1].message, call->sink->problem);
+  }
   if (verdict.cls == SF_CLASS_ACCEPT) {
     sf_attempt_let_run_dry(attempt);
     sf_attempt_report(attempt, SF_OUTCOME_SUCCESS, SF_KIND_OK, answer->tokens);

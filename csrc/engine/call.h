@@ -10,6 +10,7 @@
 #include "../wire/hints.h"
 #include "client.h"
 #include "memory.h"
+#include "sink.h"
 #include "stream.h"
 
 enum { SF_TARGET_WORDS = SF_MAX_TARGETS / 64, SF_MESSAGE_BYTES = 192, SF_MAX_HEADERS = 96, SF_FIRST_TRAIL = 2 };
@@ -100,6 +101,8 @@ struct sf_attempt {
   sf_phase phase;
   bool reused, any_response, sent;
   bool explained; /* `message` says why it was refused: the transport need not */
+  bool sinks;     /* its body goes to the call's sink */
+  bool unwritten; /* the sink took no more of it */
   sf_stream stream;
   char *secret; /* the key's header, behind the URL: wiped with the attempt; NULL = none */
   size_t secret_bytes;
@@ -133,6 +136,7 @@ struct sf_call {
   sf_variant *variants; /* plan->variant_count of them; a single one is `variant` */
   sf_variant variant;
   sf_body *upload; /* the body of all variants; NULL: each has its own */
+  sf_sink *sink;   /* takes the body of a 2xx answer, of one attempt at a time: nothing is hedged; NULL: none does */
   uint32_t wanted; /* while ENCODING: the target whose variant is asked for */
   /* what was tried */
   sf_target_set tried, excluded;
@@ -175,6 +179,7 @@ typedef struct sf_call_options {
   bool events;                /* an observer wants to hear what happens */
   bool stream;                /* the answer is wanted as events */
   sf_body *upload;            /* the body of all variants, closed by the call; NULL: each has its own */
+  sf_sink *sink;              /* takes the body of a 2xx answer, closed by the call; NULL: none does */
 } sf_call_options;
 
 typedef enum {

@@ -35,6 +35,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field headers string
 ---@field body string?
 ---@field upload (string | { file: string })[]? the body of all variants instead, files being read while they are sent
+---@field output string?                      path of the file that the body of a 2xx answer goes to
 ---@field estimate number                      tokens
 ---@field timeout table?                       what is in it counts instead of the lines' own
 ---@field deadline number?                     seconds from submit for all of it
@@ -402,9 +403,10 @@ local function submit(job, engine)
   s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
-  s.method, s.path, s.variant_headers, s.body, s.upload = job.method, job.path, job.headers, job.body, job.upload
+  s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
+  s.upload, s.output = job.upload, job.output
   local call, problem = client.core:submit(engine, job.plan.id, s)
-  s.body, s.upload, s.headers = nil, nil, nil
+  s.body, s.upload, s.output, s.headers = nil, nil, nil, nil
   return call, problem
 end
 
@@ -481,6 +483,9 @@ local function partial_of(job)
   local fold = job.committed and job.folds[job.committed]
   if fold then
     local read, partial = pcall(folded, job, fold)
+    if read and partial.usage then
+      partial.usage.estimated = true -- more was written than was counted
+    end
     return read and partial or nil
   end
 end

@@ -337,7 +337,7 @@ end
 function Client:request(request, options)
   of(self, "request")
   options = read("request", config.options, options, self.config)
-  return call.perform((read("request", any_request.job, self, request, options)))
+  return any_request.perform((read("request", any_request.job, self, request, options)))
 end
 
 --- Performs many chat requests at a time and waits for all of them.

@@ -4,6 +4,7 @@
 
 local binding = require "surefoot.binding"
 local bounds = require "surefoot.client.bounds"
+local call = require "surefoot.call"
 local check = require "surefoot.config.check"
 local multipart = require "surefoot.client.multipart"
 local plans = require "surefoot.client.plan"
@@ -20,6 +21,7 @@ local M = {}
 ---@field multipart surefoot.Part[]?            the body as a form
 ---@field headers table<string, string>?
 ---@field endpoint string?  only there
+---@field output { file: string }?  where the body of a 2xx answer goes, instead of into memory
 
 -- Any 2xx, decoded where it says that it is JSON.
 local function judge(job, reply, variant)
@@ -27,6 +29,10 @@ local function judge(job, reply, variant)
   local is_json = (binding.header(reply.headers, "content-type") or ""):lower():find "[/+]json"
   if reply.status < 200 or reply.status >= 300 then
     return nil, format.judge(reply, (codec.decode(reply.body)))
+  elseif type(reply.body) == "number" then -- of bytes that are in the file
+    local bytes = reply.body
+    reply.body = nil
+    return { file = job.output .. ".part", bytes = bytes }
   elseif not is_json or reply.body == "" then
     return { body = reply.body }
   end
@@ -102,7 +108,7 @@ function M.job(client, request, options)
     check.fail("path", "expected a path that begins with /, without spaces, got %s", check.show(request.path))
   end
   local body, upload, content_type = body_of(client, request)
-  local headers = { accept = "application/json", ["content-type"] = content_type }
+  local headers = { accept = request.output and "*/*" or "application/json", ["content-type"] = content_type }
   for name, value in pairs(request.headers or {}) do
     headers[name] = value
   end
@@ -110,9 +116,23 @@ function M.job(client, request, options)
   return {
     client = client, options = options, plan = plans.of(client, routes), routes = routes, request = request.json,
     method = request.method or (body or upload) and "POST" or "GET", path = request.path,
-    headers = header_lines(headers), body = body, upload = upload, work = work, timeout = bounds.timeout(options),
+    headers = header_lines(headers), body = body, upload = upload, output = request.output and request.output.file,
+    work = work, timeout = bounds.timeout(options),
     estimate = bounds.estimate(client, request.json, body and #body or 0, options),
   }
+end
+
+--- Performs a job.
+---@async
+---@param job surefoot.Job
+---@return surefoot.Result?
+---@return surefoot.Error?
+function M.perform(job)
+  local result, err = call.perform(job)
+  if result and job.output then -- it is in its place now
+    result.file = job.output
+  end
+  return result, err
 end
 
 return M

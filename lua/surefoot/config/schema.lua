@@ -268,6 +268,9 @@ M.request = {
     { type = "table", fields = { { name = "file", type = "string", required = true, doc = "path of the file" } } } },
   { name = "multipart", type = "list", max = 10000, of = { type = "table", fields = part },
     doc = "the body as a form (multipart/form-data)" },
+  { name = "output", type = "table", doc = "where the body of a 2xx answer goes, instead of into memory", fields = {
+    { name = "file", type = "string", required = true, doc = "path of the file, written when the answer is whole" },
+  } },
   { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this request" },
   { name = "endpoint", type = "string", doc = "only there" },
 }
