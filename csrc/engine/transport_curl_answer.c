@@ -184,11 +184,18 @@ static bool is_whole(const sf_carrier *carrier, const sf_exchange *exchange)
   return number(carrier, CURLINFO_SIZE_DOWNLOAD_T) >= number(carrier, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T);
 }
 
+/* More data behind the end of a coding, which libcurl calls an error of writing. */
+static bool is_overlong(const sf_carrier *carrier, CURLcode code)
+{
+  return code == CURLE_WRITE_ERROR && carrier->headers_done;
+}
+
 static sf_result judge(const sf_carrier *carrier, CURLcode code)
 {
   if (carrier->refused) return SF_RESULT_TOO_LARGE;
   if (carrier->spoiled) return SF_RESULT_BAD_REQUEST;
   if (carrier->again) return SF_RESULT_LOST;
+  if (is_overlong(carrier, code)) return SF_RESULT_UNDECODABLE;
   switch (ending_of(code)) {
   case END_OK: return is_whole(carrier, carrier->exchange) ? SF_RESULT_COMPLETE : line_broke(carrier);
   case END_RESOLVE: return SF_RESULT_RESOLVE_FAILED;
@@ -212,6 +219,7 @@ static const char *message_of(const sf_carrier *carrier, CURLcode code, sf_resul
   if (carrier->spoiled) return carrier->exchange->request->upload->problem;
   if (carrier->again) return "the kept connection died before the first response byte";
   if (result == SF_RESULT_TOO_LARGE) return carrier->any_body ? "the body is too large" : "the headers are too large";
+  if (is_overlong(carrier, code)) return "the content coding ends before the body";
   if (code == CURLE_OK) return carrier->headers_done ? "the body ended early" : "the connection ended unanswered";
   return carrier->error[0] != '\0' ? carrier->error : curl_easy_strerror(code);
 }
