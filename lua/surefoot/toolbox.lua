@@ -16,7 +16,7 @@ local M = {}
 
 local NAME = "^[%w_.:-]+$"
 local LONGEST_NAME = 128
-local TOLD = 2000 -- bytes of an error that the model is told
+local TOLD = 1000 -- bytes of an error that the model is told
 local COMPOSED = { "$ref", "anyOf", "oneOf", "allOf" }
 
 ---@class surefoot.Tool
@@ -139,14 +139,6 @@ end
 
 -- ------------------------------------------------------------------------------------------- what the model is told
 
--- Where in a source file something was thrown is nothing for a model.
-local function without_positions(text)
-  text = text:gsub("\nstack traceback:.*", "")
-  text = text:gsub('%[string "[^\n]-"%]:%d+: ', ""):gsub("%(command line%):%d+: ", "")
-  text = text:gsub("^[^\n:]-%.lua:%d+: ", ""):gsub("[^%s:]+%.lua:%d+: ", "")
-  return (text:gsub("^[^%s:]+:%-?%d+: ", ""))
-end
-
 local function bounded(text)
   if #text > TOLD then
     text = text:sub(1, TOLD)
@@ -154,6 +146,14 @@ local function bounded(text)
   end
   local bad = json.invalid_utf8(text)
   return bad and text:sub(1, bad - 1) or text
+end
+
+-- Where in a source file something was thrown is nothing for a model. Bounded first: long words make patterns slow.
+local function without_positions(text)
+  text = bounded(text):gsub("\nstack traceback:.*", "")
+  text = text:gsub('%[string "[^\n]-"%]:%d+: ', ""):gsub("%(command line%):%d+: ", "")
+  text = text:gsub("^[^\n:]-%.lua:%d+: ", ""):gsub("[^%s:]+%.lua:%d+: ", "")
+  return (text:gsub("^[^%s:]+:%-?%d+: ", ""))
 end
 
 -- What was thrown, or returned beside nil, in words.
@@ -170,7 +170,7 @@ local function words_of(problem)
 end
 
 local function told(problem, scrub)
-  local text = bounded(without_positions(scrub(words_of(problem))))
+  local text = without_positions(scrub(words_of(problem)))
   return text ~= "" and text or "the tool failed"
 end
 

@@ -226,8 +226,8 @@ local function too_many(self)
   end
   return errors.new {
     kind = "rejected", code = "max_rounds", retryable = false, sent = true, attempts = {},
-    message = ("the model still calls tools after %d rounds (max_rounds): %s"):format(#self.record,
-      table.concat(names, ", ")),
+    message = ("the model still calls tools after %d round%s (max_rounds): %s"):format(#self.record,
+      #self.record == 1 and "" or "s", table.concat(names, ", ")),
   }
 end
 

@@ -294,7 +294,7 @@ M.tool = {
   { name = "parameters", type = "table", doc = "JSON Schema of its arguments, an object (default: none)" },
   { name = "strict", type = "boolean", doc = "the provider shall hold the model to the schema" },
   { name = "call", type = "function", required = true,
-    doc = "call(arguments, context) -> a string, or a value to be written as JSON | nil, message" },
+    doc = "call(arguments, context) -> a text or what JSON can hold | nil, message" },
 }
 M.run_tools = {
   { name = "max_rounds", type = "integer", min = 1, max = 1000, default = 10, doc = "requests to the model, at most" },
