@@ -26,6 +26,7 @@
 local formats = {
   anthropic = require "surefoot.provider.anthropic",
   azure = require "surefoot.provider.azure",
+  gemini = require "surefoot.provider.gemini",
   openai = require "surefoot.provider.openai",
   responses = require "surefoot.provider.responses",
 }
