@@ -1,22 +1,26 @@
 --- What an Anthropic message says, in the fields of a result: of a whole answer, and of a stream folded into one.
+--
+-- Only calls that the caller is to run are tool calls: those of tools that the server runs (server_tool_use) are among
+-- message.native's items, which hold every block as it came.
 
 local common = require "surefoot.provider.common"
+local json = require "surefoot.json"
 
 local M = {}
 
 local NOTHING = common.NOTHING
-local some, some_table, count = common.some, common.some_table, common.count
+local some, some_table, some_text, count = common.some, common.some_table, common.some_text, common.count
 
 local REASONS = {
   end_turn = "stop", stop_sequence = "stop", max_tokens = "length", model_context_window_exceeded = "length",
   tool_use = "tool_calls", refusal = "content_filter",
 }
 
---- A stop reason in OpenAI's words; unknown ones as they are.
+--- A stop reason in OpenAI's words; others as they are (pause_turn).
 ---@param reason any
 ---@return string?
 function M.finish_reason(reason)
-  reason = common.some_text(reason)
+  reason = some_text(reason)
   return reason and (REASONS[reason] or reason)
 end
 
@@ -40,48 +44,84 @@ function M.usage(usage)
   }
 end
 
--- A tool_use block as OpenAI's tool call. A stream may have been cut within its input: then that is a text still.
-local function call_of(block, codec)
-  local arguments = block.input
-  if type(arguments) ~= "string" then
-    arguments = codec.encode(arguments) or "{}"
+-- The input of a tool_use block, written.
+local function arguments_of(block, codec, told)
+  local input = some(block.input)
+  if told and told[block] then
+    return told[block]
+  elseif input == nil then
+    return "{}"
+  elseif type(input) == "string" then
+    return input
   end
-  return { id = block.id, type = "function", ["function"] = { name = block.name, arguments = arguments } }
+  local text, problem = codec.encode(input)
+  if text then
+    return text
+  end
+  return nil, { class = "final", kind = "malformed", -- it would be the same again
+    message = ("the input of the call of %s cannot be written: %s"):format(tostring(block.name), problem) }
 end
 
-local function read_blocks(blocks, codec)
+local function read_blocks(blocks, codec, told)
   local texts, thoughts, calls = {}, {}, nil
   for _, block in ipairs(blocks) do
-    local kind = type(block) == "table" and block.type
+    local kind = block.type
     if kind == "text" and type(block.text) == "string" then
       texts[#texts + 1] = block.text
     elseif kind == "thinking" and type(block.thinking) == "string" then
       thoughts[#thoughts + 1] = block.thinking
     elseif kind == "tool_use" then
+      local arguments, verdict = arguments_of(block, codec, told)
+      if not arguments then
+        return nil, verdict
+      end
       calls = calls or {}
-      calls[#calls + 1] = call_of(block, codec)
+      calls[#calls + 1] = { id = some(block.id), type = "function",
+        ["function"] = { name = some(block.name), arguments = arguments } }
     end
   end
-  return #texts > 0 and table.concat(texts) or nil, #thoughts > 0 and table.concat(thoughts) or nil, calls
+  return { text = #texts > 0 and table.concat(texts) or nil, calls = calls,
+    reasoning = some_text(table.concat(thoughts)) }
+end
+
+-- Structured output. JSON of any form is asked for in the prompt alone; then it is wont to come in a fence.
+local function parsed_of(text, request, codec)
+  if not text or not request then
+    return nil
+  end
+  local own = some_table((some_table(request.output_config) or NOTHING).format)
+  local format = own or some_table(request.response_format) or NOTHING
+  if format.type == "json_object" then
+    text = text:match "^%s*```%w*%s*\n(.-)%s*```%s*$" or text
+  elseif format.type ~= "json_schema" then
+    return nil
+  end
+  return (codec.decode(text))
 end
 
 --- The fields of a result.
----@param document table a message, its content a list of blocks
+---@param document table  a message, its content a list of blocks
 ---@param codec surefoot.Codec
 ---@param request table?
----@return table fields
-function M.fields(document, codec, request)
-  local text, reasoning, calls = read_blocks(document.content, codec)
+---@param told table<table, string>?  what is known of the arguments of tool_use blocks, as text
+---@return table? fields
+---@return surefoot.Verdict?
+function M.fields(document, codec, request, told)
+  local said, verdict = read_blocks(document.content, codec, told)
+  if not said then
+    verdict.body = document
+    return nil, verdict
+  end
   local reason = M.finish_reason(document.stop_reason)
   return {
-    text = text,
+    text = said.text,
     message = {
-      role = "assistant", content = text, tool_calls = calls,
+      role = "assistant", content = said.text or json.null, tool_calls = said.calls,
       native = { provider = "anthropic", items = document.content },
     },
-    tool_calls = calls, reasoning = reasoning, parsed = common.parsed_of(text, request, codec), finish_reason = reason,
-    truncated = reason == "length" or nil, usage = M.usage(document.usage), model = some(document.model),
-    id = some(document.id), body = document,
+    tool_calls = said.calls, reasoning = said.reasoning, parsed = parsed_of(said.text, request, codec),
+    finish_reason = reason, truncated = reason == "length" or nil, usage = M.usage(document.usage),
+    model = some_text(document.model), id = some_text(document.id), body = document,
   }
 end
 

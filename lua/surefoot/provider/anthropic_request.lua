@@ -1,268 +1,218 @@
 --- A request in OpenAI's chat shape as Anthropic's Messages API wants it. Pure; the request is never written to.
 --
--- System messages become `system`, tool messages `tool_result` blocks of one user turn, an assistant's tool calls
--- `tool_use` blocks; a message that came from Anthropic goes back block by block as it came (message.native). Whatever
--- is in Anthropic's own shape already, and every field unknown here, passes through.
+-- Translated: messages (anthropic_messages), tools and their choice, limits, stops, the answer's format, the effort.
+-- Fields of OpenAI's without a counterpart go (DROPPED) where the answer is as good without them, and are a problem
+-- where it is not (REFUSED). Whatever is in Anthropic's own shape already, and every field unknown here, passes
+-- through; where both are given, Anthropic's own counts.
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local messages = require "surefoot.provider.anthropic_messages"
 
 local M = {}
 
+local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
+local refuse, shown = messages.refuse, messages.shown
 
-local MAX_TOKENS = 4096 -- the API demands a bound; OpenAI's shape does not
+-- The API demands a bound, OpenAI's shape does not. Thinking is counted within it.
+local MAX_TOKENS = 4096
 
--- Fields of OpenAI's that the API refuses: translated below, or without meaning there.
-local APART = {
-  messages = true, tools = true, tool_choice = true, parallel_tool_calls = true, max_tokens = true,
-  max_completion_tokens = true, stop = true, response_format = true, reasoning_effort = true, user = true, n = true,
-  frequency_penalty = true, presence_penalty = true, logit_bias = true, logprobs = true, top_logprobs = true,
-  seed = true, store = true, stream_options = true, modalities = true, prediction = true, verbosity = true,
-  functions = true, function_call = true,
+--- Fields of OpenAI's that are not sent, and why that does no harm. (The API answers 400 to fields it does not know.)
+---@type table<string, string>
+M.DROPPED = {
+  frequency_penalty = "tunes the sampling; no counterpart", presence_penalty = "tunes the sampling; no counterpart",
+  logit_bias = "tunes the sampling; no counterpart", seed = "tunes the sampling; no counterpart",
+  logprobs = "adds to the answer; no counterpart", top_logprobs = "adds to the answer; no counterpart",
+  verbosity = "a wish; no counterpart", modalities = "text is all there is", prediction = "makes it faster only",
+  prompt_cache_key = "makes it cheaper only; here parts are marked by cache_control",
+  prompt_cache_retention = "makes it cheaper only; here parts are marked by cache_control",
+  store = "nothing is stored", stream_options = "usage always comes",
 }
 
-local Problem = {}
+--- Fields of OpenAI's whose loss the caller would notice, and what to do instead.
+---@type table<string, string>
+M.REFUSED = {
+  functions = "give them as tools", function_call = "give it as tool_choice", audio = "Anthropic answers in text",
+  web_search_options = 'give tools = { { type = "web_search_20250305", name = "web_search" } }',
+}
 
-local function refuse(path, message, ...)
-  error(setmetatable({ path .. ": " .. message:format(...) }, Problem), 0)
+local TRANSLATED = {}
+for name in ([[messages tools tool_choice parallel_tool_calls max_tokens max_completion_tokens stop response_format
+    reasoning_effort user safety_identifier n metadata service_tier]]):gmatch "%S+" do
+  TRANSLATED[name] = true
 end
 
--- "data:image/png;base64,AAAA" or an address.
-local function source_of(url, path)
-  if type(url) ~= "string" then
-    refuse(path, "expected a URL, got %s", type(url))
-  end
-  local media, data = url:match "^data:([^;,]+);base64,(.*)$"
-  if media then
-    return { type = "base64", media_type = media, data = data }
-  elseif url:find "^data:" then
-    refuse(path, "only base64 data URLs can be sent")
-  end
-  return { type = "url", url = url }
-end
-
-local function file_block(file, path)
-  if type(file) ~= "table" then
-    refuse(path, "expected a table, got %s", type(file))
-  elseif some_text(file.file_id) then
-    return { type = "document", source = { type = "file", file_id = file.file_id } }
-  end
-  return { type = "document", source = source_of(file.file_data, path .. ".file_data"), title = some(file.filename) }
-end
-
-local parts = {}
-
-function parts.image_url(part, path)
-  local image = part.image_url
-  local url = type(image) == "table" and image.url or image
-  return { type = "image", source = source_of(url, path .. ".image_url"), cache_control = part.cache_control }
-end
-
-function parts.file(part, path)
-  return file_block(part.file, path .. ".file")
-end
-
-function parts.refusal(part)
-  return { type = "text", text = part.refusal }
-end
-
-function parts.input_audio(_, path)
-  refuse(path, "Anthropic takes no audio")
-end
-
--- Content as a list of blocks; an empty text is no block, the API refuses it.
-local function blocks_of(content, path)
-  local blocks = {}
-  if type(content) == "string" then
-    blocks[1] = content ~= "" and { type = "text", text = content } or nil
-  elseif type(content) == "table" then
-    for i, part in ipairs(content) do
-      local place = ("%s[%d]"):format(path, i)
-      if type(part) == "string" then
-        part = { type = "text", text = part }
-      elseif type(part) ~= "table" then
-        refuse(place, "expected a part, got %s", type(part))
+-- Null says nothing.
+local function left_over(request)
+  local body = {}
+  for key, value in pairs(request) do
+    if some(value) ~= nil then
+      if M.REFUSED[key] then
+        refuse(key, "Anthropic has no counterpart; %s", M.REFUSED[key])
+      elseif not TRANSLATED[key] and not M.DROPPED[key] then
+        body[key] = value
       end
-      local translate = parts[part.type]
-      blocks[#blocks + 1] = translate and translate(part, place) or not translate and part or nil
-    end
-  elseif some(content) ~= nil then
-    refuse(path, "expected a text or a list of parts, got %s", type(content))
-  end
-  return blocks
-end
-
-local function append(into, list)
-  for _, item in ipairs(list) do
-    into[#into + 1] = item
-  end
-end
-
--- The arguments of a call: a JSON object in a string.
-local function input_of(arguments, codec, path)
-  if type(arguments) == "table" then
-    return arguments
-  elseif some_text(arguments) == nil then
-    return json.object {}
-  end
-  local input = codec.decode(arguments)
-  if type(input) ~= "table" or #input > 0 then
-    refuse(path, "expected a JSON object in a string, got %s", common.beginning(arguments))
-  end
-  return next(input) == nil and json.object {} or input
-end
-
-local function assistant_blocks(message, codec, path)
-  local native = some_table(message.native)
-  if native and native.provider == "anthropic" and some_table(native.items) then
-    return native.items
-  end
-  local blocks = blocks_of(message.content, path .. ".content")
-  for i, call in ipairs(some_table(message.tool_calls) or common.NOTHING) do
-    local place = ("%s.tool_calls[%d]"):format(path, i)
-    local called = type(call) == "table" and some_table(call["function"])
-    if not called then
-      refuse(place, "expected { id =, type = \"function\", [\"function\"] = { name =, arguments = } }")
-    end
-    blocks[#blocks + 1] = {
-      type = "tool_use", id = call.id, name = called.name,
-      input = input_of(called.arguments, codec, place .. ".function.arguments"),
-    }
-  end
-  return blocks
-end
-
-local function tool_result(message, path)
-  if not some_text(message.tool_call_id) then
-    refuse(path .. ".tool_call_id", "expected the id of the call, got %s", type(message.tool_call_id))
-  end
-  local content = message.content
-  if type(content) == "table" then
-    content = blocks_of(content, path .. ".content")
-  end
-  return { type = "tool_result", tool_use_id = message.tool_call_id, content = some(content),
-    is_error = some(message.is_error), cache_control = message.cache_control }
-end
-
--- Turns of one role in a row are one.
-local function add_turn(turns, role, blocks)
-  local last = turns[#turns]
-  if last and last.role == role then
-    append(last.content, blocks)
-  elseif #blocks > 0 then
-    local content = {}
-    append(content, blocks)
-    turns[#turns + 1] = { role = role, content = content }
-  end
-end
-
-local SYSTEM = { system = true, developer = true }
-
-local function conversation(messages, codec)
-  local system, turns = {}, {}
-  if type(messages) ~= "table" then
-    refuse("messages", "expected a list, got %s", type(messages))
-  end
-  for i, message in ipairs(messages) do
-    local path = ("messages[%d]"):format(i)
-    local role = type(message) == "table" and message.role
-    if SYSTEM[role] then
-      append(system, blocks_of(message.content, path .. ".content"))
-    elseif role == "user" then
-      add_turn(turns, "user", blocks_of(message.content, path .. ".content"))
-    elseif role == "assistant" then
-      add_turn(turns, "assistant", assistant_blocks(message, codec, path))
-    elseif role == "tool" then
-      add_turn(turns, "user", { tool_result(message, path) })
-    else
-      refuse(path .. ".role", "expected system, developer, user, assistant or tool, got %s",
-        type(role) == "string" and ("%q"):format(role) or type(role))
     end
   end
-  return system, turns
+  return body
 end
 
-local function tools_of(tools)
-  local list = json.array {}
-  for i, tool in ipairs(tools) do
-    local described = type(tool) == "table" and tool.type == "function" and some_table(tool["function"])
-    list[i] = described and {
-      name = described.name, description = described.description, strict = described.strict,
-      input_schema = some(described.parameters) or { type = "object", properties = json.object {} },
-      cache_control = tool.cache_control,
-    } or tool
+-- ------------------------------------------------------------------------------------------------------------ tools
+
+-- Beside what is translated a tool keeps its fields: cache_control, strict, input_examples, ...
+local function extras_of(t, into)
+  for key, value in pairs(t) do
+    if key ~= "type" and key ~= "function" and key ~= "parameters" and some(value) ~= nil then
+      into[key] = value
+    end
   end
-  return list
+  return into
 end
 
-local CHOICES = { auto = "auto", none = "none", required = "any" }
+local function schema_of(parameters, path)
+  if some(parameters) ~= nil and type(parameters) ~= "table" then
+    refuse(path, "expected a JSON schema, got %s", shown(parameters))
+  end
+  local schema = some_table(parameters) or { properties = json.object {} }
+  if schema.type == nil then
+    schema = common.copy(schema)
+    schema.type = "object"
+  end
+  return schema
+end
 
-local function choice_of(choice, parallel)
-  local translated
-  if type(choice) == "string" then
-    translated = { type = CHOICES[choice] or choice }
-  elseif some_table(choice) then
-    local named = some_table(choice["function"])
-    translated = named and { type = "tool", name = named.name } or common.copy(choice)
-  elseif parallel == false then
-    translated = { type = "auto" }
+local function tool_of(tool, path)
+  if type(tool) ~= "table" then
+    refuse(path, "expected a tool, got %s", shown(tool))
+  elseif tool.type ~= "function" then
+    return tool
   end
-  if translated and parallel == false and translated.type ~= "none" then
-    translated.disable_parallel_tool_use = true
-  end
+  local body = some_table(tool["function"]) or refuse(path .. ".function", "expected a table, got %s",
+    shown(tool["function"]))
+  local translated = extras_of(body, extras_of(tool, {}))
+  translated.input_schema = schema_of(body.parameters, path .. ".function.parameters")
   return translated
 end
 
--- response_format and reasoning_effort, in the API's output_config; a format without a schema has no carrier there, but
--- the answer is decoded all the same.
-local function output_of(request)
-  local config = some_table(request.output_config)
-  local format, effort = some_table(request.response_format), some_text(request.reasoning_effort)
-  local schema = format and format.type == "json_schema" and some_table(format.json_schema)
-  if schema or effort and effort ~= "none" and effort ~= "minimal" then
-    config = common.copy(config or common.NOTHING)
-    config.effort = config.effort or effort
-    config.format = config.format or schema and { type = "json_schema", schema = schema.schema } or nil
+local CHOICES = { auto = "auto", none = "none", required = "any", any = "any" }
+
+local function choice_of(choice)
+  if type(choice) == "string" and CHOICES[choice] then
+    return { type = CHOICES[choice] }
+  elseif type(choice) == "table" and choice.type ~= "allowed_tools" then
+    if choice.type == "function" then
+      return { type = "tool", name = (some_table(choice["function"]) or choice).name }
+    end
+    return common.copy(choice)
   end
-  return config
+  refuse("tool_choice", "Anthropic has no counterpart for %s", type(choice) == "table" and "allowed_tools"
+    or shown(choice))
 end
 
-local function stops_of(stop)
-  if type(stop) == "string" then
-    return { stop }
+local function add_tools(body, request)
+  local tools, choice = some_table(request.tools) or NOTHING, some(request.tool_choice)
+  choice = choice ~= nil and choice_of(choice) or nil
+  if #tools == 0 then
+    if choice and (choice.type == "any" or choice.type == "tool") then
+      refuse("tool_choice", "there are no tools to choose from")
+    end
+    return
   end
-  return some_table(stop)
+  body.tools = {}
+  for i, tool in ipairs(tools) do
+    body.tools[i] = tool_of(tool, ("tools[%d]"):format(i))
+  end
+  if request.parallel_tool_calls == false then
+    choice = choice or { type = "auto" }
+    if choice.type ~= "none" and choice.disable_parallel_tool_use == nil then
+      choice.disable_parallel_tool_use = true
+    end
+  end
+  body.tool_choice = choice
 end
+
+-- ------------------------------------------------------------------------------------------------------ the answer
+
+-- Effort is how the API controls the depth of thinking; the words are OpenAI's, but for the least.
+local EFFORTS = { minimal = "low" }
+
+local function format_of(format)
+  if format == nil then
+    return nil
+  end
+  local kind = type(format) == "table" and format.type
+  if kind == "json_schema" then
+    local schema = some_table((some_table(format.json_schema) or NOTHING).schema)
+    return { type = "json_schema", schema = schema or refuse("response_format.json_schema.schema", "missing") }
+  elseif kind ~= "text" and kind ~= "json_object" then
+    refuse("response_format.type", "Anthropic has no counterpart for %s", shown(kind or nil))
+  end
+  -- JSON of any form has no carrier: the prompt must ask for it, as OpenAI demands too.
+  return nil
+end
+
+local function add_output(body, request)
+  local effort, format = some(request.reasoning_effort), format_of(some(request.response_format))
+  if effort == "none" then
+    body.thinking, effort = body.thinking or { type = "disabled" }, nil
+  elseif effort ~= nil and not some_text(effort) then
+    refuse("reasoning_effort", "expected a text, got %s", shown(effort))
+  end
+  if effort or format then
+    local config = common.copy(some_table(body.output_config) or NOTHING)
+    config.effort = some(config.effort) or EFFORTS[effort] or effort
+    config.format = some(config.format) or format
+    body.output_config = config
+  end
+end
+
+local function add_limits(body, request)
+  local most = some(request.max_completion_tokens) or some(request.max_tokens)
+  if most == nil then
+    local budget = (some_table(body.thinking) or NOTHING).budget_tokens
+    most = MAX_TOKENS + (type(budget) == "number" and budget or 0) -- the budget must be less
+  end
+  body.max_tokens = most
+  local stop = some(request.stop)
+  if type(stop) == "string" then
+    stop = { stop }
+  end
+  if body.stop_sequences == nil and stop ~= nil and (type(stop) ~= "table" or #stop > 0) then
+    body.stop_sequences = stop
+  end
+  if type(body.temperature) == "number" and body.temperature > 1 then
+    body.temperature = 1 -- OpenAI's goes to 2; Anthropic's own layer for OpenAI's shape does the same
+  end
+end
+
+-- Of OpenAI's metadata, which may hold anything, the API takes user_id alone.
+local function add_metadata(body, request)
+  local metadata = some_table(request.metadata) or NOTHING
+  local user = some(metadata.user_id) or some_text(request.safety_identifier) or some_text(request.user)
+  body.metadata = user and { user_id = user } or nil
+end
+
+local TIERS = { auto = "auto", standard_only = "standard_only" }
 
 local function translate(request, codec)
   if type(request.n) == "number" and request.n > 1 then
     refuse("n", "Anthropic gives one answer to a request, not %d", request.n)
   end
-  local body = {}
-  for key, value in pairs(request) do
-    if not APART[key] then
-      body[key] = value
-    end
-  end
-  local system, turns = conversation(request.messages, codec)
+  local body = left_over(request)
+  local system, turns = messages.conversation(request.messages, codec)
+  body.messages = turns
   if #system > 0 then
-    append(system, blocks_of(body.system, "system"))
+    for _, block in ipairs(messages.blocks_of(body.system, "system")) do
+      system[#system + 1] = block
+    end
     body.system = system
   end
-  body.messages = json.array(turns)
-  body.max_tokens = some(request.max_tokens) or some(request.max_completion_tokens) or MAX_TOKENS
-  body.stop_sequences = body.stop_sequences or stops_of(some(request.stop))
-  local tools = some_table(request.tools)
-  if tools and #tools > 0 then
-    body.tools = tools_of(tools)
-    body.tool_choice = choice_of(some(request.tool_choice), request.parallel_tool_calls)
-  end
-  body.output_config = output_of(request)
-  if some_text(request.user) then
-    body.metadata = common.copy(some_table(body.metadata) or common.NOTHING)
-    body.metadata.user_id = body.metadata.user_id or request.user
-  end
+  add_tools(body, request)
+  add_output(body, request)
+  add_limits(body, request)
+  add_metadata(body, request)
+  body.service_tier = TIERS[request.service_tier]
   return body
 end
 
@@ -272,13 +222,7 @@ end
 ---@return table? body
 ---@return string? problem
 function M.translate(request, codec)
-  local ok, body = pcall(translate, request, codec)
-  if ok then
-    return body
-  elseif getmetatable(body) ~= Problem then
-    error(body, 0)
-  end
-  return nil, body[1]
+  return messages.guarded(translate, request, codec)
 end
 
 return M

@@ -1,159 +1,21 @@
--- Anthropic's Messages API: requests and answers, both ways. Bodies are those of the vendor's documentation and SDK.
+-- What Anthropic's Messages API answers. Bodies are in the form of the vendor's documentation and SDK.
 local anthropic = require "surefoot.provider.anthropic"
 local json = require "surefoot.json"
 local replay = require "spec.support.replay"
 local results = require "surefoot.result"
 
 local codec = json.new()
-local chat, models, embeddings = anthropic.operations.chat, anthropic.operations.models, anthropic.operations.embeddings
+local chat, models = anthropic.operations.chat, anthropic.operations.models
 local variant = { model = "claude-sonnet-4-5", traits = {} }
-
--- What is sent for a request; nil and the problem. The request stays as it was.
-local function sent(request, changes, streams)
-  local before = replay.deep(request)
-  local method, path, headers, body = chat.encode(request, variant, codec, changes, streams)
-  replay.same(before, request, "request")
-  if not method then
-    return nil, path
-  end
-  assert.same({ "POST", "/messages" }, { method, path })
-  return json.decode(body), headers
-end
 
 local function user(content)
   return { role = "user", content = content }
-end
-
-local function turns(messages)
-  return assert(sent { messages = messages }).messages
 end
 
 local function reply(document, status)
   local body = type(document) == "string" and document or json.encode(document)
   return { status = status or 200, headers = "Content-Type: application/json\r\nrequest-id: req_1\r\n", body = body }
 end
-
-describe("an Anthropic request", function()
-  it("has the key, the version and a bound of its own", function()
-    assert.equal("x-api-key: k", anthropic.auth "k")
-    local body, headers = sent { messages = { user "Hi" }, temperature = 0.5, unknown = { a = 1 } }
-    assert.same({ model = "claude-sonnet-4-5", max_tokens = 4096, temperature = 0.5, unknown = { a = 1 },
-      messages = { { role = "user", content = { { type = "text", text = "Hi" } } } } }, body)
-    assert.equal("accept: application/json\ncontent-type: application/json\nanthropic-version: 2023-06-01\n", headers)
-    local later = { model = "m", traits = { api_version = "2027-01-01" } }
-    headers = select(3, chat.encode({ messages = { user "Hi" } }, later, codec, nil, true))
-    assert.equal("accept: text/event-stream\ncontent-type: application/json\nanthropic-version: 2027-01-01\n", headers)
-    assert.is_true(sent({ messages = { user "Hi" } }, nil, true).stream)
-    assert.equal(9, sent({ messages = { user "Hi" }, max_completion_tokens = 9 }).max_tokens)
-    assert.equal(7, sent({ messages = { user "Hi" }, max_tokens = 9 }, { max_tokens = 7 }).max_tokens)
-  end)
-
-  it("takes system messages out, wherever they stand", function()
-    local kind = { type = "text", text = "And kind.", cache_control = { type = "ephemeral" } }
-    local body = sent { messages = { { role = "system", content = "Be brief." }, user "Hi",
-      { role = "developer", content = { kind } } } }
-    assert.same({ { type = "text", text = "Be brief." }, kind }, body.system)
-    assert.equal(1, #body.messages)
-    body = sent { messages = { { role = "system", content = "a" }, user "Hi" }, system = "b" }
-    assert.same({ { type = "text", text = "a" }, { type = "text", text = "b" } }, body.system)
-    assert.equal("b", sent({ messages = { user "Hi" }, system = "b" }).system)
-  end)
-
-  it("carries images and files", function()
-    local parts = turns { user { { type = "text", text = "What is this?" },
-      { type = "image_url", image_url = { url = "data:image/png;base64,AAAA" } },
-      { type = "image_url", image_url = { url = "https://example.com/a.jpg" } },
-      { type = "file", file = { filename = "a.pdf", file_data = "data:application/pdf;base64,BBBB" } },
-      { type = "document", source = { type = "text", media_type = "text/plain", data = "native" } } } }[1].content
-    assert.same({ { type = "text", text = "What is this?" },
-      { type = "image", source = { type = "base64", media_type = "image/png", data = "AAAA" } },
-      { type = "image", source = { type = "url", url = "https://example.com/a.jpg" } },
-      { type = "document", title = "a.pdf",
-        source = { type = "base64", media_type = "application/pdf", data = "BBBB" } },
-      { type = "document", source = { type = "text", media_type = "text/plain", data = "native" } } }, parts)
-  end)
-
-  it("makes one turn of what follows each other", function()
-    assert.same({ "user", "assistant", "user" }, (function()
-      local roles = {}
-      for i, turn in ipairs(turns { user "a", user "b", { role = "assistant", content = "c" }, user "", user "d" }) do
-        roles[i] = turn.role
-      end
-      return roles
-    end)())
-  end)
-
-  it("carries calls of tools, and what came of them", function()
-    local messages = turns { user "Weather?",
-      { role = "assistant", content = json.null, tool_calls = {
-        { id = "t1", type = "function", ["function"] = { name = "weather", arguments = '{"city":"Bern"}' } },
-        { id = "t2", type = "function", ["function"] = { name = "time", arguments = "" } } } },
-      { role = "tool", tool_call_id = "t1", content = "rain" },
-      { role = "tool", tool_call_id = "t2", content = { { type = "text", text = "noon" } } },
-      user "And?" }
-    assert.equal(3, #messages)
-    assert.same({ { type = "tool_use", id = "t1", name = "weather", input = { city = "Bern" } },
-      { type = "tool_use", id = "t2", name = "time", input = {} } }, messages[2].content)
-    assert.same({ { type = "tool_result", tool_use_id = "t1", content = "rain" },
-      { type = "tool_result", tool_use_id = "t2", content = { { type = "text", text = "noon" } } },
-      { type = "text", text = "And?" } }, messages[3].content)
-    local text = select(4, chat.encode({ messages = { { role = "assistant", tool_calls = {
-      { id = "t", ["function"] = { name = "f", arguments = "{}" } } } } } }, variant, codec))
-    assert.truthy(text:find('"input":{}', 1, true))
-  end)
-
-  it("echoes its own blocks untouched, and no one else's", function()
-    local items = { { type = "thinking", thinking = "hm", signature = "sig==" }, { type = "text", text = "Hi" } }
-    local message = { role = "assistant", content = "Hi", native = { provider = "anthropic", items = items } }
-    assert.same(items, turns({ user "a", message })[2].content)
-    message.native.provider = "gemini"
-    assert.same({ { type = "text", text = "Hi" } }, turns({ user "a", message })[2].content)
-  end)
-
-  it("translates tools, choices, stops and formats", function()
-    local schema = { type = "object", properties = { city = { type = "string" } } }
-    local body = sent {
-      messages = { user "Hi" }, stop = "END", user = "u-1", reasoning_effort = "low", parallel_tool_calls = false,
-      tools = { { type = "function", ["function"] = { name = "weather", description = "d", parameters = schema } },
-        { type = "web_search_20250305", name = "web_search", max_uses = 5 } },
-      tool_choice = { type = "function", ["function"] = { name = "weather" } },
-      response_format = { type = "json_schema", json_schema = { name = "x", schema = schema } },
-      seed = 1, presence_penalty = 0.1, n = 1,
-    }
-    assert.same({ { name = "weather", description = "d", input_schema = schema },
-      { type = "web_search_20250305", name = "web_search", max_uses = 5 } }, body.tools)
-    assert.same({ type = "tool", name = "weather", disable_parallel_tool_use = true }, body.tool_choice)
-    assert.same({ "END" }, body.stop_sequences)
-    assert.same({ user_id = "u-1" }, body.metadata)
-    assert.same({ effort = "low", format = { type = "json_schema", schema = schema } }, body.output_config)
-    for _, name in ipairs { "seed", "presence_penalty", "n", "stop", "user", "response_format", "reasoning_effort" } do
-      assert.is_nil(body[name])
-    end
-    for given, expected in pairs { auto = "auto", none = "none", required = "any" } do
-      local body_of = sent { messages = { user "Hi" }, tools = { {} }, tool_choice = given }
-      assert.same({ type = expected }, body_of.tool_choice)
-    end
-  end)
-
-  it("says what cannot be sent", function()
-    for problem, request in pairs {
-      ["n: Anthropic gives one answer to a request, not 2"] = { n = 2, messages = { user "Hi" } },
-      ["messages: expected a list, got nil"] = {},
-      ['messages[1].role: expected system, developer, user, assistant or tool, got "robot"'] = {
-        messages = { { role = "robot" } } },
-      ["messages[1].tool_calls[1].function.arguments: expected a JSON object in a string, got \"{oops\""] = {
-        messages = { { role = "assistant", tool_calls = { { id = "x", ["function"] = { name = "f",
-          arguments = "{oops" } } } } } },
-      ["messages[1].tool_call_id: expected the id of the call, got nil"] = { messages = { { role = "tool" } } },
-      ["messages[1].content[1]: Anthropic takes no audio"] = { messages = { user { { type = "input_audio" } } } },
-      ["messages[1].content[1].image_url: only base64 data URLs can be sent"] = {
-        messages = { user { { type = "image_url", image_url = { url = "data:text/plain,x" } } } } },
-    } do
-      assert.same({ nil, problem }, { sent(request) })
-    end
-    assert.same({ nil, "Anthropic offers no embeddings" }, { embeddings.encode() })
-  end)
-end)
 
 describe("an Anthropic answer", function()
   -- docs: API reference, Messages, response 200
@@ -189,6 +51,34 @@ describe("an Anthropic answer", function()
     assert.same({ { id = "toolu_1", type = "function", ["function"] = { name = "f", arguments = '{"x":1}' } },
       { id = "toolu_2", type = "function", ["function"] = { name = "g", arguments = "{}" } } }, fields.tool_calls)
     assert.equal(fields.tool_calls, fields.message.tool_calls)
+    assert.same({ "assistant", "ab" }, { fields.message.role, fields.message.content })
+    document.content = { document.content[3], { type = "server_tool_use", id = "s", name = "web_search",
+      input = { query = "q" } } }
+    fields = fields_of(document)
+    assert.same({ nil, json.null, 1 }, { fields.text, fields.message.content, #fields.tool_calls })
+    assert.is_nil(fields.reasoning)
+  end)
+
+  it("can be sent again as it came", function()
+    local document = replay.deep(whole)
+    document.content = { { type = "thinking", thinking = "", signature = "s" }, { type = "tool_use", id = "t",
+      name = "f", input = { list = json.array {}, map = json.object {}, n = 3, null = json.null } } }
+    local text = json.encode(document.content)
+    local fields = fields_of(document)
+    local body = select(4, chat.encode({ messages = { user "a", fields.message,
+      { role = "tool", tool_call_id = "t", content = "x" } } }, variant, codec))
+    assert.truthy(json.encode(json.decode(body).messages[2]):find(text, 1, true))
+  end)
+
+  it("takes what kin of Anthropic's write", function()
+    local document = replay.deep(whole)
+    document.content = { { type = "tool_use", id = "t", name = "f", input = '{"a":1}' },
+      { type = "tool_use", id = "t", name = "g", input = json.null }, { type = "novelty", x = 1 } }
+    local calls = fields_of(document).tool_calls
+    assert.same({ '{"a":1}', "{}" }, { calls[1]["function"].arguments, calls[2]["function"].arguments })
+    document.content, document.usage, document.stop_reason = json.array {}, nil, json.null
+    local fields = fields_of(document)
+    assert.same({}, { fields.text, fields.usage, fields.finish_reason, fields.tool_calls })
   end)
 
   it("has OpenAI's words for why it ended", function()
@@ -206,14 +96,34 @@ describe("an Anthropic answer", function()
     local document = replay.deep(whole)
     document.content[1].text = '{"name":"Ada"}'
     assert.same({ name = "Ada" }, fields_of(document, { response_format = { type = "json_schema" } }).parsed)
+    assert.same({ name = "Ada" }, fields_of(document, { output_config = { format = { type = "json_schema" } } }).parsed)
+    assert.is_nil(fields_of(document, {}).parsed)
+    document.content[1].text = '```json\n{"name":"Ada"}\n```'
+    assert.same({ name = "Ada" }, fields_of(document, { response_format = { type = "json_object" } }).parsed)
+    assert.is_nil(fields_of(document, { response_format = { type = "json_schema" } }).parsed)
+    document.content[1].text = '{"name":"Ad'
+    assert.is_nil(fields_of(document, { response_format = { type = "json_schema" } }).parsed)
   end)
 
   it("is no success without content", function()
-    for _, body in ipairs { "{}", '{"content":"x"}', "<html>", "" } do
+    for body, message in pairs {
+      ["{}"] = 'the answer has no list of content: "{}"',
+      ['{"content":"x"}'] = [[the answer has no list of content: "{\"content\":\"x\"}"]],
+      ['{"content":{"a":1}}'] = [[the answer has no list of content: "{\"content\":{\"a\":1}}"]],
+      ['{"content":[1]}'] = [[the answer has no content[1].type: "{\"content\":[1]}"]],
+      ["<html>"] = 'the answer is HTML or XML, not JSON: "<html>"', [""] = "the answer is empty",
+    } do
       local fields, verdict = chat.decode(reply(body), codec)
       assert.is_nil(fields)
-      assert.same({ "transient", "malformed" }, { verdict.class, verdict.kind })
+      assert.same({ "transient", "malformed", message }, { verdict.class, verdict.kind, verdict.message })
     end
+    assert.equal("truncated", select(2, chat.decode(reply '{"content":[{"type":"te', codec)).kind)
+  end)
+
+  it("is no success where an error came with a success status", function()
+    local verdict = select(2, chat.decode(reply(
+      '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}'), codec))
+    assert.same({ "overloaded", "overloaded", "overloaded_error" }, { verdict.class, verdict.kind, verdict.code })
   end)
 
   it("fails in Anthropic's own words", function()
@@ -233,11 +143,29 @@ describe("an Anthropic answer", function()
     end
   end)
 
+  it("fails by what the message says, where its type is loose", function()
+    for message, row in pairs {
+      ["prompt is too long: 210000 tokens > 200000 maximum"] = { "route", "context_length" },
+      ["Your credit balance is too low to access the Anthropic API."] = { "key", "quota" },
+    } do
+      local document = { type = "error", error = { type = "invalid_request_error", message = message } }
+      local verdict = anthropic.judge(reply(document, 400), document)
+      assert.same(row, { verdict.class, verdict.kind })
+      verdict = select(2, chat.stream(codec):event("error", json.encode(document)))
+      assert.same(row, { verdict.class, verdict.kind })
+    end
+  end)
+
   it("lists models", function()
     local answer = reply '{"data":[{"type":"model","id":"claude-a"},{"id":"claude-b"}],"has_more":false}'
     local list = models.decode(answer, codec)
     assert.same({ "claude-a", "claude-b" }, { list.models[1].id, list.models[2].id })
     assert.same({ "GET", "/models?limit=1000", "accept: application/json\nanthropic-version: 2023-06-01\n" },
       { models.encode(nil, variant) })
+    assert.same({}, models.decode(reply '{"data":[]}', codec).models)
+    for body, message in pairs { ['{"data":[{}]}'] = "the list of models has no data[1].id",
+      ["{}"] = 'the answer has no list of models: "{}"' } do
+      assert.equal(message, select(2, models.decode(reply(body), codec)).message)
+    end
   end)
 end)
