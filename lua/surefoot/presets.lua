@@ -19,6 +19,8 @@ return {
     key_form = "sk-" },
   anthropic = { provider = "anthropic", base_url = "https://api.anthropic.com/v1", key_env = "ANTHROPIC_API_KEY",
     key_form = "sk-ant-" },
+  gemini = { provider = "gemini", base_url = "https://generativelanguage.googleapis.com/v1beta",
+    key_env = "GEMINI_API_KEY" },
   holysheep = { provider = "openai", base_url = "https://api.holysheep.ai/v1", key_env = "HOLYSHEEP_API_KEY" },
   deepseek = { provider = "openai", base_url = "https://api.deepseek.com/v1", key_env = "DEEPSEEK_API_KEY",
     key_form = "sk-" },
