@@ -29,7 +29,7 @@ static bool may_replace(sf_sink *sink)
   return S_ISREG(info.st_mode) || complain(sink, "not a regular file");
 }
 
-/* The file that was opened may have been put in its place, or removed, by the one who had it locked. */
+/* The file that was opened may have been put in its place by the one who had it locked, or removed by anybody. */
 static bool is_still_there(const sf_sink *sink)
 {
   struct stat opened, named;
@@ -70,7 +70,7 @@ sf_sink *sf_sink_open(const char *path)
 void sf_sink_close(sf_sink *sink)
 {
   if (sink == NULL) return;
-  if (sink->ours && sink->maker == getpid()) unlink(sink->part);
+  if (sink->ours && sink->maker == getpid() && is_still_there(sink)) unlink(sink->part);
   if (sink->fd >= 0) close(sink->fd);
   sf_free(sink);
 }
@@ -97,6 +97,7 @@ bool sf_sink_write(sf_sink *sink, const char *data, size_t length)
 
 bool sf_sink_keep(sf_sink *sink)
 {
+  if (!is_still_there(sink)) return complain(sink, "its part was removed");
   /* closing a copy lets a network file system say what it could not write; the lock stays until all is done */
   int copy = fcntl(sink->fd, F_DUPFD_CLOEXEC, 0);
   if (copy < 0 || close(copy) != 0 || !may_replace(sink) || rename(sink->part, sink->path) != 0)
