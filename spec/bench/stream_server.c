@@ -4,7 +4,8 @@
  * reason, usage, [DONE]; a text's is 195 bytes. What to send stands anywhere in the request's target:
  *
  *   chunks=200     texts of the stream
- *   delay_ms=20    from event to event, and of each stream at a moment of its own; 0 sends as fast as the client reads
+ *   delay_ms=20    from event to event; 0 sends as fast as the client reads
+ *   spread=1       each stream at a moment of its own between two beats; 0: all that begin together stay together
  *   per_write=1    events in one write
  *
  *   stream_server PORT [PID]     listens on all addresses (0: on a free port), prints its port; ends with process PID
@@ -265,7 +266,7 @@ static unsigned long number_after(const char *line, const char *name, unsigned l
   return found != NULL ? strtoul(found + strlen(name), NULL, 10) : otherwise;
 }
 
-/* The first event goes at once; where the second falls between two beats is the stream's own, spread by the golden ratio. */
+/* The first event goes at once. The golden ratio spreads however many streams evenly. */
 static void answer(stream *s)
 {
   char *line = s->request;
@@ -274,11 +275,11 @@ static void answer(stream *s)
   s->delay_ns = (int64_t)number_after(line, "delay_ms=", 0) * 1000000;
   s->per_write = (unsigned)number_after(line, "per_write=", 1);
   if (s->per_write < 1 || s->per_write > EVENTS_PER_WRITE_MOST) s->per_write = 1;
+  uint64_t place = number_after(line, "spread=", 1) > 0 ? (++begun * UINT64_C(0x9e3779b97f4a7c15)) >> 32 : 0;
+  s->due_ns = now_ns() + (int64_t)((uint64_t)s->delay_ns * place >> 32);
   s->next = 0;
   free(s->request); /* thousands of streams are open for long */
   s->request = NULL;
-  uint64_t spread = (++begun * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
-  s->due_ns = now_ns() + (int64_t)((uint64_t)s->delay_ns * spread >> 32);
   send_events(s);
 }
 
