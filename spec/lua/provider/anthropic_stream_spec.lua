@@ -185,6 +185,11 @@ describe("an Anthropic stream", function()
     assert.same({ input_tokens = 35, output_tokens = 7, total_tokens = 42, cached_input_tokens = 5, estimated = false },
       outcome.fields.usage)
     assert.equal("x", shown(outcome, "text"))
+    outcome = replay.every_way(make(), frames { START, begun '{"type":"text","text":"x"}',
+      '{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":null,"output_tokens":7,'
+        .. '"cache_read_input_tokens":null}}', STOP })
+    assert.same({ 25, 7 }, { outcome.fields.usage.input_tokens, outcome.fields.usage.output_tokens })
+    assert.is_nil(outcome.fields.usage.cached_input_tokens)
   end)
 
   it("fails with its error event, before and after its content", function()
