@@ -30,7 +30,7 @@ local list = {
   { "tls", false, "the certificate or the handshake failed" },
   { "truncated", true, "the answer ended early" },
   { "malformed", true, "the answer is no JSON, or not in the provider's format" },
-  { "rejected", true, "`validate` accepted no answer, or the model would not stop calling tools (code \"max_rounds\")" },
+  { "rejected", true, "`validate` accepted no answer, or run_tools met none within max_rounds (err.code)" },
   { "circuit_open", true, "every endpoint's circuit breaker is open: err.retry_at says until when" },
   { "queue_full", true, "too many calls are waiting already" },
   { "cancelled", false, "somebody cancelled the call" },
