@@ -2,6 +2,7 @@
 -- says that memory is short; and afterwards the client is as good as before. Needs a core built with SF_FAULTS (the one
 -- with sanitizers is); leaks are found by its LeakSanitizer when the process ends.
 local core = require "surefoot.core"
+local leaks = require "spec.support.leaks"
 local surefoot = require "surefoot"
 
 local PATIENCE = 200 -- virtual seconds; a call that needs more has lost its wake
@@ -42,6 +43,16 @@ local function lines(list)
     end
   end
   return scripts
+end
+
+local output = os.tmpname()
+
+-- Asks by client:request.
+local function requesting(request)
+  return function(client, _, options)
+    request.path = "/x"
+    return client:request(request, options)
+  end
 end
 
 -- What happens in the simulation; `calls` gets each outcome. Config and lines are made anew for every run.
@@ -91,6 +102,16 @@ local scenarios = {
         local reader, err = client:stream(request)
         return reader and reader:close() == nil or nil, err
       end)
+    end,
+  },
+  ["files up and down"] = {
+    lines = { a = { bad, { fault = "cut", body = "{" }, ok }, b = { { fault = "reset", reused = true }, ok } },
+    play = function(go)
+      local file = "spec/hard/alloc_spec.lua"
+      go(nil, requesting { body = { file = file }, output = { file = output } })
+      go({ deadline = 1.05 }, requesting { multipart = { { name = "a", file = file }, { name = "b", value = "c" } } })
+      go(nil, requesting { multipart = { { name = "a", file = file }, { name = "b", file = "/nowhere" } } })
+      go(nil, requesting { body = { file = file }, output = { file = "/nowhere/at/all" } })
     end,
   },
   ["open circuits and probes"] = {
@@ -199,7 +220,7 @@ describe("a failing allocator:", function()
 
   for name, scenario in pairs(scenarios) do
     it(name, function()
-      local n, made = 0, nil
+      local n, made, before = 0, nil, #leaks.open_files()
       repeat
         n = n + 1
         local fine, problem = pcall(function()
@@ -211,6 +232,9 @@ describe("a failing allocator:", function()
         end
       until made < n
       assert.is_true(n > 20)
+      assert.equal(before, #leaks.open_files())
+      assert.is_nil(io.open(output .. ".part"))
+      os.remove(output)
     end)
   end
 end)
