@@ -368,12 +368,12 @@ static int call_commit(lua_State *L)
   return 0;
 }
 
-/* call:finishing(attempt): every choice has finished */
+/* call:finishing(attempt, whether): every choice has finished */
 static int call_finishing(lua_State *L)
 {
   sf_call *call = check_call(L);
   lua_Integer attempt = luaL_checkinteger(L, 2);
-  if (attempt > 0) sf_call_finishing(call, (uint32_t)attempt);
+  if (attempt > 0) sf_call_finishing(call, (uint32_t)attempt, lua_toboolean(L, 3));
   return 0;
 }
 

@@ -47,15 +47,19 @@ static int64_t earlier(int64_t due, sf_phase *phase, int64_t other_due, sf_phase
   return other_due;
 }
 
-/* Events are wanted. Until the first content it is awaited, too; after it there is only silence to fear. */
+/*
+ * Events are wanted. Until the first content it is awaited, too, but for the time that the owner was asked; after it there
+ * is only silence to fear, of a line that nobody keeps waiting.
+ */
 static int64_t stream_due(const sf_attempt *attempt, const sf_timeouts *timeout, int64_t whole, sf_phase *phase)
 {
   const sf_stream *stream = &attempt->stream;
   int64_t idle = stream->finishing ? sf_time_min(SF_FAREWELL_NS, timeout->idle) : timeout->idle;
-  int64_t silence = sf_time_add(attempt->last_byte_ns, idle);
+  int64_t silence = sf_time_add(sf_time_max(attempt->last_byte_ns, stream->answered_ns), idle);
   *phase = SF_PHASE_IDLE;
   if (stream->committed) return silence;
-  int64_t token = sf_time_add(attempt->connected_ns, timeout->first_token);
+  whole = sf_time_add(whole, stream->waited_ns);
+  int64_t token = sf_time_add(attempt->connected_ns + stream->waited_ns, timeout->first_token);
   if (attempt->first_byte)
     return earlier(earlier(silence, phase, token, SF_PHASE_FIRST_TOKEN), phase, whole, SF_PHASE_ATTEMPT);
   *phase = SF_PHASE_FIRST_BYTE;
@@ -73,9 +77,7 @@ static int64_t phase_due(const sf_attempt *attempt, sf_phase *phase)
     return earlier(sf_time_add(attempt->connecting_ns, timeout.connect), phase, whole, SF_PHASE_ATTEMPT);
   }
   bool plain = attempt->any_response && !attempt->stream.on;
-  if (attempt->request.stream && !plain)
-    return sf_time_add(stream_due(attempt, &timeout, whole, phase),
-                       sf_stream_waited(&attempt->stream, sf_engine_now(attempt->call->engine)));
+  if (attempt->request.stream && !plain) return stream_due(attempt, &timeout, whole, phase);
   if (attempt->first_byte) {
     *phase = SF_PHASE_IDLE;
     return earlier(sf_time_add(attempt->last_byte_ns, timeout.idle), phase, whole, SF_PHASE_ATTEMPT);
@@ -103,11 +105,13 @@ static void arm(sf_attempt *attempt, int64_t due)
 }
 
 /* A phase has begun. A timer that is set for later than its end must not be waited for; an earlier one looks again. */
-void sf_attempt_phase_begins(sf_attempt *attempt)
+bool sf_attempt_phase_begins(sf_attempt *attempt)
 {
   sf_phase phase;
   int64_t due = phase_due(attempt, &phase);
-  if (due < attempt->armed_ns) arm(attempt, due);
+  if (due >= attempt->armed_ns) return false;
+  arm(attempt, due);
+  return true;
 }
 
 static void phase_fire(sf_timer *timer, int64_t now)

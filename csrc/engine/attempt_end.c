@@ -45,13 +45,14 @@ sf_failure sf_attempt_failure(const sf_attempt *attempt)
     .key = attempt->key,
     .hint_ns = attempt->hint.after_ns,
   };
-  if (attempt->timed_out) {
+  bool farewell = attempt->timed_out && attempt->stream.finishing;
+  if (attempt->timed_out && !farewell) {
     failure.cls = SF_CLASS_TRANSIENT;
     failure.kind = SF_KIND_TIMEOUT;
     failure.outcome = connecting ? SF_OUTCOME_CONNECT_FAILED
                       : shown    ? SF_OUTCOME_IDLE_AFTER_COMMIT
                                  : SF_OUTCOME_TIMEOUT;
-  } else if (attempt->result == SF_RESULT_COMPLETE) { /* a stream that only stopped */
+  } else if (farewell || attempt->result == SF_RESULT_COMPLETE) { /* a stream that only stopped */
     failure.cls = SF_CLASS_TRANSIENT;
     failure.kind = SF_KIND_TRUNCATED;
     failure.outcome = SF_OUTCOME_SERVER_ERROR;
@@ -112,7 +113,8 @@ void sf_attempt_judge(sf_attempt *attempt)
   sf_timers_clear(&call->engine->timers, &attempt->timer);
   if (!attempt->timed_out && restart_stale(attempt)) return;
   sf_admission_release(attempt, slot_effect(attempt), attempt->ended_ns);
-  if (attempt->timed_out && !attempt->stream.finishing) count_timeout(attempt);
+  if (attempt->timed_out && attempt->stream.finishing) sf_attempt_say(attempt, "it has finished, but does not end");
+  else if (attempt->timed_out) count_timeout(attempt);
   if (!must_ask(attempt)) {
     fail(attempt);
     return;

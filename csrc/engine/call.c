@@ -203,7 +203,7 @@ static void advance_streams(sf_call *call)
   for (sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next) {
     if (!attempt->stream.on || attempt->stream.pending) continue;
     moved = sf_stream_advance(attempt) || moved;
-    if (!attempt->ended && !attempt->stream.pending) sf_attempt_phase_begins(attempt);
+    if (!attempt->ended && !attempt->stream.pending) moved = sf_attempt_phase_begins(attempt) || moved;
   }
   if (moved) sf_engine_turned(call->engine);
 }
@@ -252,11 +252,11 @@ void sf_call_commit(sf_call *call, uint32_t number)
   sf_engine_turned(call->engine);
 }
 
-void sf_call_finishing(sf_call *call, uint32_t number)
+void sf_call_finishing(sf_call *call, uint32_t number, bool finishing)
 {
   sf_attempt *attempt = asked_attempt(call, number);
   if (attempt == NULL || !attempt->stream.on) return;
-  attempt->stream.finishing = true;
+  attempt->stream.finishing = finishing;
   if (!attempt->ended) sf_attempt_phase_begins(attempt);
   sf_engine_turned(call->engine);
 }

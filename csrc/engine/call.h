@@ -225,8 +225,8 @@ void sf_call_answer(sf_call *call, uint32_t attempt, const sf_answer *answer);
 
 /* The event taken last is content: the stream is the caller's now, its rivals are cancelled. */
 void sf_call_commit(sf_call *call, uint32_t attempt);
-/* Every choice has finished: only a farewell can come, and is waited for briefly. */
-void sf_call_finishing(sf_call *call, uint32_t attempt);
+/* Every choice has finished: only a farewell can come, and is waited for briefly. False: it was not so, more came. */
+void sf_call_finishing(sf_call *call, uint32_t attempt, bool finishing);
 
 void sf_call_cancel(sf_call *call, sf_kind kind); /* the owner turns the engine, after all that it cancels */
 
@@ -276,8 +276,8 @@ void sf_attempt_free(sf_attempt *attempt);    /* after its report: it is no long
 void sf_attempt_discard(sf_attempt *attempt); /* one that is in no use: gives its memory back */
 /* Takes a live attempt back: cancels its exchange, reports `outcome`, frees it. */
 void sf_attempt_drop(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens);
-/* Its owner has taken an event, or said what one means: another phase may have begun. */
-void sf_attempt_phase_begins(sf_attempt *attempt);
+/* Its owner has taken an event, or said what one means: another phase may have begun. True: a timer was set earlier. */
+bool sf_attempt_phase_begins(sf_attempt *attempt);
 /* Ends the exchange because what comes is too much. */
 void sf_attempt_refuse(sf_attempt *attempt);
 /* Nothing more is wanted of it: its last bytes may come for a while, so that the connection can be used again. */

@@ -62,7 +62,8 @@ static bool parse(sf_attempt *attempt)
   if (status == SF_SSE_MORE) return true;
   if (status == SF_SSE_TOO_LARGE) return refuse(attempt, "an event is larger than limits.event_bytes");
   stream->pending = true;
-  stream->pending_since_ns = attempt->last_byte_ns;
+  stream->arrived_ns = attempt->last_byte_ns;
+  stream->asked_ns = sf_engine_now(attempt->call->engine);
   stream->name_length = event.name.length;
   stream->data_length = event.data.length;
   stream->name_at = event.name.length > 0 ? (size_t)(event.name.data - attempt->body.data) : 0;
@@ -100,8 +101,9 @@ void sf_stream_take(sf_attempt *attempt, sf_slice *name, sf_slice *data)
   *name = (sf_slice){ bytes + stream->name_at, stream->name_length };
   *data = (sf_slice){ bytes + stream->data_at, stream->data_length };
   stream->pending = false;
-  stream->taken_ns = stream->pending_since_ns;
-  stream->waited_ns += sf_engine_now(attempt->call->engine) - stream->pending_since_ns;
+  stream->taken_ns = stream->arrived_ns;
+  stream->answered_ns = sf_engine_now(attempt->call->engine);
+  stream->waited_ns += stream->answered_ns - stream->asked_ns;
   if (stream->committed) return;
   stream->held_events++;
   stream->held_bytes += data->length;
@@ -124,9 +126,4 @@ bool sf_stream_advance(sf_attempt *attempt)
 bool sf_stream_must_decide(const sf_stream *stream)
 {
   return !stream->committed && (stream->held_events >= SF_HELD_EVENTS || stream->held_bytes >= SF_HELD_BYTES);
-}
-
-int64_t sf_stream_waited(const sf_stream *stream, int64_t now)
-{
-  return stream->waited_ns + (stream->pending ? now - stream->pending_since_ns : 0);
 }

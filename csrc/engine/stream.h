@@ -32,8 +32,10 @@ typedef struct sf_stream {
   sf_sse parser;
   size_t name_at, name_length, data_at, data_length; /* the pending event, by its places in the buffer */
   size_t held_events, held_bytes;                    /* taken before the commit */
-  int64_t pending_since_ns;                          /* arrival of the pending event */
+  int64_t arrived_ns;                                /* arrival of the pending event */
+  int64_t asked_ns;                                  /* since when it is pending */
   int64_t taken_ns;                                  /* arrival of the event taken last */
+  int64_t answered_ns;                               /* when it was taken */
   int64_t waited_ns;                                 /* how long questions were open, in all */
 } sf_stream;
 
@@ -53,9 +55,6 @@ bool sf_stream_advance(sf_attempt *attempt);
 
 /* Before the commit: has so much been held back that the owner must commit or fail? */
 bool sf_stream_must_decide(const sf_stream *stream);
-
-/* How long the attempt's timers have waited for its owner. */
-int64_t sf_stream_waited(const sf_stream *stream, int64_t now);
 
 SF_END_DECLS
 

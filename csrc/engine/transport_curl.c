@@ -308,12 +308,19 @@ static void transport_cancel(sf_transport *transport, sf_exchange *exchange)
   if (exchange->carrier != NULL) let_go(exchange->carrier);
 }
 
+static curl_off_t number_sent(const sf_carrier *carrier)
+{
+  curl_off_t sent = 0;
+  return curl_easy_getinfo(carrier->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK ? sent : 0;
+}
+
 static void transport_run_dry(sf_transport *transport, sf_exchange *exchange)
 {
   sf_curl *curl = (sf_curl *)transport;
   sf_carrier *carrier = exchange->carrier;
   if (carrier == NULL) return;
-  if (!carrier->headers_done) {
+  bool sent = number_sent(carrier) >= (curl_off_t)exchange->request->body_length;
+  if (!carrier->headers_done || !sent) { /* libcurl would go on to read a body that is nobody's any more */
     let_go(carrier);
     return;
   }

@@ -18,6 +18,7 @@ enum {
   LOOKED_AT = 8,          /* idle handles compared before one is set anew */
   HTTP2_SOUND = 0x080600, /* the first libcurl whose HTTP/2 neither loses nor stalls a body, nor invents its end */
   BLOCK_KEPT = 16 * 1024, /* a larger header buffer is not kept */
+  SENT_WITH_HEAD = 64 * 1024, /* a body that is larger libcurl sends piece by piece */
   CONNECT_SECONDS = 7 * 24 * 3600, /* the engine owns time; libcurl's own default would end connects after 300 s */
 };
 
@@ -110,6 +111,12 @@ static bool is_tls(const char *url)
   return strncasecmp(url, "https:", 6) == 0;
 }
 
+/* Does libcurl ask for the body while it sends it? */
+static bool is_pulled(const sf_request *request)
+{
+  return request->upload != NULL || request->body_length > SENT_WITH_HEAD;
+}
+
 static uint64_t fingerprint(const sf_request *request)
 {
   const sf_line *line = request->line;
@@ -117,7 +124,7 @@ static uint64_t fingerprint(const sf_request *request)
   for (size_t i = 0; i < LINE_TEXTS; i++) print = mix_text(print, line_text(line, i));
   for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL; entry++)
     print = mix_text(print, *entry);
-  uint64_t flags = (request->body != NULL) | (unsigned)(request->upload != NULL) << 1 |
+  uint64_t flags = (request->body != NULL) | (unsigned)is_pulled(request) << 1 |
                    (unsigned)line->tls_insecure << 2 | (unsigned)line->http_version << 3 |
                    (unsigned)line->ip_version << 5 | (unsigned)is_tls(request->url) << 8;
   print = mix(print, flags);
@@ -272,6 +279,15 @@ bool sf_carrier_is_answered(const sf_carrier *carrier)
   return carrier->socket != CURL_SOCKET_BAD && poll(&socket, 1, 0) > 0;
 }
 
+static int64_t read_body(const sf_request *request, uint64_t offset, char *to, size_t size)
+{
+  if (request->upload != NULL) return sf_body_read(request->upload, offset, to, size);
+  uint64_t left = request->body_length - offset;
+  size_t length = left < size ? (size_t)left : size;
+  memcpy(to, request->body + offset, length);
+  return (int64_t)length;
+}
+
 /*
  * libcurl takes what it sends next. A server that answers early, with an error, closes the connection on what still comes:
  * libcurl would send into that and lose the answer, so what has come is read first. Once there are headers libcurl knows.
@@ -280,7 +296,7 @@ static size_t on_wanted(char *to, size_t one, size_t size, void *context)
 {
   sf_carrier *carrier = context;
   if (carrier->exchange == NULL) return CURL_READFUNC_ABORT;
-  int64_t got = sf_body_read(carrier->exchange->request->upload, carrier->body_offset, to, one * size);
+  int64_t got = read_body(carrier->exchange->request, carrier->body_offset, to, one * size);
   carrier->spoiled = got < 0;
   if (carrier->spoiled) return CURL_READFUNC_ABORT;
   if (!carrier->http2 && !carrier->headers_done && sf_carrier_is_answered(carrier)) {
@@ -299,7 +315,7 @@ static int on_seek(void *context, curl_off_t offset, int origin)
   return CURL_SEEKFUNC_OK;
 }
 
-static bool set_upload(sf_carrier *carrier)
+static bool set_pulled(sf_carrier *carrier)
 {
   CURL *easy = carrier->easy;
   bool ok = true;
@@ -313,7 +329,7 @@ static bool set_upload(sf_carrier *carrier)
 static bool set_method(sf_carrier *carrier, const sf_request *request)
 {
   CURL *easy = carrier->easy;
-  bool ok = request->upload == NULL || set_upload(carrier);
+  bool ok = !is_pulled(request) || set_pulled(carrier);
   if (sends_body(request)) SET(easy, CURLOPT_POST, 1L);
   if (is_method(request, "HEAD")) SET(easy, CURLOPT_NOBODY, 1L);
   else if (!is_method(request, sends_body(request) ? "POST" : "GET")) SET(easy, CURLOPT_CUSTOMREQUEST, request->method);
@@ -402,8 +418,9 @@ static bool set_request(sf_carrier *carrier, const sf_request *request)
 {
   CURL *easy = carrier->easy;
   bool ok = set_headers(carrier, request) && set_url(carrier, request->url);
-  if (request->upload != NULL) {
-    SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->upload->length);
+  if (is_pulled(request)) {
+    uint64_t length = request->upload != NULL ? request->upload->length : request->body_length;
+    SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
   } else if (sends_body(request)) {
     SET(easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body : "");
     SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body != NULL ? request->body_length : 0));

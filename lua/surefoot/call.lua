@@ -47,6 +47,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field sizes table?                         bytes of variants other than the first
 ---@field folds table?                         of a stream: attempt -> { folder, reply, endpoint, variant }
 ---@field committed integer?                   the attempt whose content was shown
+---@field finishing boolean?                  every choice has finished, as far as is known
 ---@field news boolean?                        something has come that the reader waits for
 ---@field shown surefoot.Chunk?                what the last event shows
 ---@field more surefoot.Chunk[]?               what it shows beside that
@@ -252,11 +253,16 @@ function actions.hold() end
 
 function actions.commit(job, attempt)
   commit(job, attempt)
+  if job.finishing then
+    job.finishing = nil
+    job.call:finishing(attempt, false)
+  end
 end
 
 function actions.finish(job, attempt)
   commit(job, attempt)
-  job.call:finishing(attempt)
+  job.finishing = true
+  job.call:finishing(attempt, true)
 end
 
 function actions.complete(job, attempt, fold)
@@ -338,7 +344,7 @@ function questions.ended(job, attempt, endpoint, route, kind, phase, message)
   elseif fold.folder:whole() then
     return complete(job, attempt, fold)
   end
-  local verdict = { class = "transient", kind = kind }
+  local verdict = { class = kind == "too_large" and "final" or "transient", kind = kind }
   if kind == "truncated" then
     verdict.message = "the stream ended early" .. (message ~= "" and ": " .. message or "")
   elseif phase == "none" or kind ~= "timeout" then
@@ -490,6 +496,11 @@ local function partial_of(job)
   end
 end
 
+local function let_go(job)
+  job.call:free()
+  job.call = nil
+end
+
 -- The end of a call that has settled: its result, or nil and the error; throws what validate threw.
 local function conclude(job, accepted, kind, deciding, latency, first_token, receipt)
   local cancel = job.options.cancel
@@ -501,7 +512,7 @@ local function conclude(job, accepted, kind, deciding, latency, first_token, rec
   end
   job.client:left()
   if job.thrown then
-    job.call:free()
+    let_go(job)
     error(job.thrown[1], 0)
   end
   local result, err
@@ -511,7 +522,7 @@ local function conclude(job, accepted, kind, deciding, latency, first_token, rec
     err = failure_of(job, kind, deciding)
     err.partial = partial_of(job)
   end
-  job.call:free()
+  let_go(job)
   return result, err
 end
 
@@ -567,6 +578,10 @@ end
 ---@return surefoot.Result? result where it had just ended by itself
 ---@return surefoot.Error? err
 function M.cancel(job)
+  if not job.call then -- it has settled, and thrown
+    return nil, nil
+  end
+  job.shown, job.more = nil, nil
   job.call:cancel "cancelled"
   return select(2, M.read(job))
 end
