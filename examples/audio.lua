@@ -23,7 +23,8 @@ local spoken = check(client:request {
   path = "/audio/speech", json = { model = "tts-1", voice = "alloy", input = text },
   output = { file = file }, -- there when it is whole, not before
 })
-print(("%s: %d bytes of %s in %.1f s"):format(spoken.file, spoken.bytes, spoken.headers["content-type"], spoken.latency))
+local bytes, kind = spoken.bytes, spoken.headers["content-type"]
+print(("%s: %d bytes of %s in %.1f s"):format(spoken.file, bytes, kind, spoken.latency))
 
 local heard = check(client:request {
   path = "/audio/transcriptions", multipart = {

@@ -51,7 +51,7 @@ typedef struct sf_carrier {
   bool any_response, headers_done, any_body, http2;
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
-  uint64_t body_offset; /* of a body in segments: what libcurl takes next */
+  uint64_t body_offset; /* what libcurl takes next of a body that it asks for */
   curl_socket_t socket; /* that libcurl watches for it */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
   size_t header_bytes;  /* all that came, in all blocks */

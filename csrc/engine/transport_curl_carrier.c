@@ -15,10 +15,10 @@
 enum {
   POOL_LEAST = 64,
   POOL_MOST = 1024,
-  LOOKED_AT = 8,          /* idle handles compared before one is set anew */
-  HTTP2_SOUND = 0x080600, /* the first libcurl whose HTTP/2 neither loses nor stalls a body, nor invents its end */
-  BLOCK_KEPT = 16 * 1024, /* a larger header buffer is not kept */
-  SENT_WITH_HEAD = 64 * 1024, /* a body that is larger libcurl sends piece by piece */
+  LOOKED_AT = 8,              /* idle handles compared before one is set anew */
+  HTTP2_SOUND = 0x080600,     /* the first libcurl whose HTTP/2 neither loses nor stalls a body, nor invents its end */
+  BLOCK_KEPT = 16 * 1024,     /* a larger header buffer is not kept */
+  SENT_WITH_HEAD = 64 * 1024, /* for a larger body libcurl asks piece by piece */
   CONNECT_SECONDS = 7 * 24 * 3600, /* the engine owns time; libcurl's own default would end connects after 300 s */
 };
 
@@ -124,9 +124,9 @@ static uint64_t fingerprint(const sf_request *request)
   for (size_t i = 0; i < LINE_TEXTS; i++) print = mix_text(print, line_text(line, i));
   for (const char *const *entry = line->resolve; entry != NULL && *entry != NULL; entry++)
     print = mix_text(print, *entry);
-  uint64_t flags = (request->body != NULL) | (unsigned)is_pulled(request) << 1 |
-                   (unsigned)line->tls_insecure << 2 | (unsigned)line->http_version << 3 |
-                   (unsigned)line->ip_version << 5 | (unsigned)is_tls(request->url) << 8;
+  uint64_t flags = (request->body != NULL) | (unsigned)is_pulled(request) << 1 | (unsigned)line->tls_insecure << 2 |
+                   (unsigned)line->http_version << 3 | (unsigned)line->ip_version << 5 |
+                   (unsigned)is_tls(request->url) << 8;
   print = mix(print, flags);
   print = mix(print, (uint64_t)line->dns_cache_ns);
   print = mix(print, (uint64_t)line->keepalive_idle_ns);

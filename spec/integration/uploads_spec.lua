@@ -99,6 +99,17 @@ describe("an upload", function()
         assert.equal("application/octet-stream", p:counters("a").last_headers["content-type"])
       end)
 
+      it("of text of any size arrives whole", function()
+        local client, all = client_on(), process.read(path)
+        for _, size in ipairs { 0, 1, 65535, 65536, 65537, 65536 * 3, SIZE } do
+          p:profile("a", { sequence = { { status = { code = 503 } } } })
+          local reply = assert(client:request { path = "/upload", body = all:sub(1, size) })
+          assert.same({ size, ("%d"):format(size), false, 2 },
+            { reply.body.bytes, reply.body.content_length, reply.body.chunked, #reply.attempts })
+          assert.equal(size == SIZE and md5 or reply.body.md5, reply.body.md5)
+        end
+      end)
+
       it("of a form arrives part by part", function()
         local sound = ("\0\1\r\n--\255"):rep(50000)
         local reply = assert(client_on():request { path = "/audio/transcriptions", multipart = {
@@ -278,8 +289,9 @@ describe("an upload", function()
       it(what, function()
         local listener = p:raw { { read_until_headers = true }, { send = answer }, unpack(ending) }
         local client = new { base_url = listener.url }
-        for _ = 1, 5 do
-          local _, err = client:request { path = "/upload", body = { file = path } }
+        for i = 1, 6 do
+          local what = i % 2 == 0 and { file = path } or process.read(path)
+          local _, err = client:request { path = "/upload", body = what }
           assert.same({ "too_large", 413, 1 }, { err.kind, err.status, #err.attempts })
           assert.matches("25 MB, please", err.message)
         end
