@@ -9,6 +9,7 @@
 -- leaving a loop over chunks() where Lua closes it (5.4), by its deadline, and when nobody holds the stream any more.
 
 local call = require "surefoot.call"
+local errors = require "surefoot.errors"
 local tasks = require "surefoot.tasks"
 
 local M = {}
@@ -57,13 +58,18 @@ local function ended(stream, result, err)
 end
 
 -- One turn of reading: a chunk, or nil when the stream has ended, or only begun. What a source throws ends the stream:
--- it has none while it is read (5.1 cannot yield under a pcall).
+-- it has none while it is read (5.1 cannot yield under a pcall), and nothing of it goes on.
 local function turn(stream)
   local source = stream.source
   stream.source, stream.reader = nil, running() or MAIN
-  local chunk, over, result, err = source:read()
+  local ok, chunk, over, result, err = tasks.guarded(source.read, source)
   stream.source, stream.reader = source, nil
-  if over then
+  if not ok then
+    pcall(source.cancel, source)
+    ended(stream, nil, errors.thrown(chunk))
+    stream.told = true
+    error(chunk, 0)
+  elseif over then
     ended(stream, result, err)
   end
   return chunk

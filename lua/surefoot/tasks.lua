@@ -21,6 +21,9 @@ local probe = coroutine.create(function() pcall(yield) end)
 coroutine.resume(probe)
 local guarded = coroutine.status(probe) == "suspended" and pcall or function(f, ...) return true, f(...) end
 
+--- pcall where it can be yielded across; elsewhere a plain call, whose errors pass.
+M.guarded = guarded
+
 local owner = setmetatable({}, { __mode = "k" }) -- coroutine -> task
 local PARKED = {} -- what a task yields while it waits
 
