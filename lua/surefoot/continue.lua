@@ -38,14 +38,62 @@ local function is_list(value)
   return type(value) == "table" and #value > 0
 end
 
-local function appended(a, b)
-  local list = {}
+local function appended(a, b, from)
+  local list = setmetatable({}, getmetatable(a)) -- an empty list stays one
   for _, part in ipairs(a) do
     list[#list + 1] = part
   end
-  for _, part in ipairs(b) do
-    list[#list + 1] = part
+  for i = from or 1, #b do
+    list[#list + 1] = b[i]
   end
+  return list
+end
+
+local function may_be_list(value)
+  return type(value) == "table" and (#value > 0 or next(value) == nil)
+end
+
+-- Whether two parts differ in their texts alone; lists in them are for joining.
+local function alike(a, b)
+  for _, pair in ipairs { { a, b }, { b, a } } do
+    for key, value in next, pair[1] do
+      local other = pair[2][key]
+      if key ~= "text" and value ~= other and not (may_be_list(value) and may_be_list(other)) then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+local join_parts -- below
+
+-- Where a text was cut: two parts as one, or nil when they are no halves of one.
+local function seam(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" or a.type ~= b.type then
+    return nil
+  elseif type(a.text) == "string" and type(b.text) == "string" and alike(a, b) then
+    local whole = rounds.copy(b)
+    for key, value in next, a do
+      whole[key] = may_be_list(value) and appended(value, b[key]) or value
+    end
+    whole.text = a.text .. b.text
+    return whole
+  elseif is_list(a.content) and is_list(b.content) then
+    local whole = rounds.copy(b)
+    whole.id, whole.content = a.id, join_parts(a.content, b.content)
+    return whole
+  end
+end
+
+-- Two lists of parts, or of a provider's items, as one: a text that was cut is whole again.
+function join_parts(a, b)
+  local whole = seam(a[#a], b[1])
+  if not whole then
+    return appended(a, b)
+  end
+  local list = appended(a, b, 2)
+  list[#a] = whole
   return list
 end
 
@@ -61,10 +109,10 @@ local function join_field(key, a, b)
     return a
   elseif TEXTS[key] and type(a) == "string" and type(b) == "string" then
     return a .. b
+  elseif key == "content" then
+    return join_parts(parts_of(a), parts_of(b))
   elseif is_list(a) and is_list(b) then
     return appended(a, b)
-  elseif key == "content" then
-    return appended(parts_of(a), parts_of(b))
   end
   return b
 end
@@ -74,7 +122,7 @@ local function join_native(a, b)
   local both = type(a) == "table" and type(b) == "table" and a.provider == b.provider
   if both and is_list(a.items) and is_list(b.items) then
     local native = rounds.copy(b)
-    native.items = appended(a.items, b.items)
+    native.items = join_parts(a.items, b.items)
     return native
   end
 end

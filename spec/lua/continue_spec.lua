@@ -139,11 +139,41 @@ describe("continue_on_length", function()
     } }
     local result = assert(lab.client:chat("Count", TWICE))
     assert.same({ "abc", "rs" }, { result.text, result.reasoning })
-    assert.same({ role = "assistant", reasoning_content = "rs", refusal = null, notes = { 1, 2 }, content = {
-      { type = "text", text = "a" }, { type = "text", text = "b" }, { type = "text", text = "c" } } }, result.message)
+    assert.same({ role = "assistant", reasoning_content = "rs", refusal = null, notes = { 1, 2 },
+      content = { { type = "text", text = "abc" } } }, result.message)
     lab = sim.lab { a = { part("a", nil, { native = native "1" }), part("b", "stop", { native = native "2" }) } }
-    assert.same({ provider = "p", of = "2", items = { { text = "1" }, { text = "2" } } },
+    assert.same({ provider = "p", of = "2", items = { { text = "12" } } },
       assert(lab.client:chat("Count", TWICE)).message.native)
+  end)
+
+  for name, case in pairs {
+    ["of one text"] = { { type = "text", text = "a", marks = { 1 } }, { type = "text", text = "b", marks = { 2 } },
+      { { type = "text", text = "ab", marks = { 1, 2 } } } },
+    ["of two kinds"] = { { type = "text", text = "a" }, { type = "thinking", text = "b" },
+      { { type = "text", text = "a" }, { type = "thinking", text = "b" } } },
+    ["of which one is signed"] = { { text = "a", signature = "s" }, { text = "b" },
+      { { text = "a", signature = "s" }, { text = "b" } } },
+    ["of which the other is"] = { { text = "a" }, { text = "b", signature = "s" },
+      { { text = "a" }, { text = "b", signature = "s" } } },
+    ["of which one has a mark"] = { { text = "a", mark = { type = "x" } }, { text = "b", mark = { type = "x" } },
+      { { text = "a", mark = { type = "x" } }, { text = "b", mark = { type = "x" } } } },
+    ["of one message"] = {
+      { type = "message", id = "1", status = "incomplete", content = { { type = "x" }, { type = "o", text = "a" } } },
+      { type = "message", id = "2", status = "completed", content = { { type = "o", text = "b" }, { type = "x" } } },
+      { { type = "message", id = "1", status = "completed",
+        content = { { type = "x" }, { type = "o", text = "ab" }, { type = "x" } } } } },
+  } do
+    it("joins items where it was cut, the halves " .. name, function()
+      local function items(item) return { native = { provider = "p", items = { item } } } end
+      local lab = sim.lab { a = { part("a", nil, items(case[1])), part("b", "stop", items(case[2])) } }
+      assert.same(case[3], assert(lab.client:chat("Count", TWICE)).message.native.items)
+    end)
+  end
+
+  it("drops what only one provider wants back, where another carried on", function()
+    local function items(name) return { native = { provider = name, items = { { text = name } } } } end
+    local lab = sim.lab { a = { part("a", nil, items "p"), part("b", "stop", items "q") } }
+    assert.same({ role = "assistant", content = "ab" }, assert(lab.client:chat("Count", TWICE)).message)
   end)
 
   it("reads structured output from the whole", function()
