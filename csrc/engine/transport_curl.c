@@ -100,6 +100,7 @@ curl_socket_t sf_curl_on_open(void *context, curlsocktype purpose, struct curl_s
   }
   carrier->owner->reactor->ops->forget(carrier->owner->reactor, fd); /* whatever had the number before */
   carrier->opened = true;
+  carrier->socket = fd;
   return fd;
 }
 

@@ -52,7 +52,7 @@ typedef struct sf_carrier {
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
   uint64_t body_offset; /* what libcurl takes next of a body that it asks for */
-  curl_socket_t socket; /* that libcurl watches for it */
+  curl_socket_t socket; /* that was opened, or libcurl watches, for it */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
   size_t header_bytes;  /* all that came, in all blocks */
   sf_buffer block;      /* header lines without the status line */

@@ -290,8 +290,8 @@ describe("an upload", function()
         local listener = p:raw { { read_until_headers = true }, { send = answer }, unpack(ending) }
         local client = new { base_url = listener.url }
         for i = 1, 6 do
-          local what = i % 2 == 0 and { file = path } or process.read(path)
-          local _, err = client:request { path = "/upload", body = what }
+          local sent = i % 2 == 0 and { file = path } or process.read(path)
+          local _, err = client:request { path = "/upload", body = sent }
           assert.same({ "too_large", 413, 1 }, { err.kind, err.status, #err.attempts })
           assert.matches("25 MB, please", err.message)
         end
