@@ -54,12 +54,12 @@ static bool open_part(sf_sink *sink)
 sf_sink *sf_sink_open(const char *path)
 {
   size_t length = strlen(path);
-  sf_sink *sink = sf_alloc_zero(sizeof *sink + 2 * length + sizeof "\0.part");
+  size_t room = length + sizeof ".part";
+  sf_sink *sink = sf_alloc_zero(sizeof *sink + length + 1 + room);
   if (sink == NULL) return NULL;
   char *part = sink->path + length + 1;
-  memcpy(sink->path, path, length);
-  memcpy(part, path, length);
-  memcpy(part + length, ".part", sizeof ".part");
+  memcpy(sink->path, path, length + 1);
+  snprintf(part, room, "%s.part", path);
   sink->part = part;
   sink->fd = -1;
   sink->maker = getpid();
