@@ -222,8 +222,9 @@ describe("a stream of run_tools", function()
     local stream = assert(lab.client:run_tools("Go", { look = tool(function() return "" end) }, { stream = true,
       on_tool = function() error("mine", 0) end }))
     assert.error_matches(function() stream:result() end, "^mine$")
-    assert.is_nil(stream:read())
-    assert.equal("surefoot.stream (ended)", tostring(stream))
+    local _, err = stream:read()
+    assert.same({ "error", "mine" }, { err.kind, err.cause })
+    assert.equal("surefoot.stream (failed)", tostring(stream))
   end)
 
   it("takes an answer that comes whole", function()
