@@ -23,6 +23,10 @@ local M = {}
 ---@field endpoint string?  only there
 ---@field output { file: string }?  where the body of a 2xx answer goes, instead of into memory
 
+---@class surefoot.Result
+---@field file string?    where the body is, with `output`; in `validate`: where it was written, beside its place
+---@field bytes integer?  of it
+
 -- Any 2xx, decoded where it says that it is JSON.
 local function judge(job, reply, variant)
   local format, codec = providers.formats[variant.provider], job.client.codec
