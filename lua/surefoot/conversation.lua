@@ -12,6 +12,7 @@
 local check = require "surefoot.config.check"
 local schema = require "surefoot.config.schema"
 local streams = require "surefoot.stream"
+local tasks = require "surefoot.tasks"
 local toolbox = require "surefoot.toolbox"
 local tools = require "surefoot.tools"
 
@@ -209,7 +210,7 @@ function Conversation:send(what, options)
   end
   local token = {} -- held by this call alone: where its coroutine is dropped, the conversation is free again
   self.current[1] = token
-  local ok, result, err = pcall(tools.run, loop)
+  local ok, result, err = tasks.guarded(tools.run, loop)
   if self.current[1] == token then
     self.current[1] = nil
   end
@@ -227,30 +228,30 @@ end
 local Source = {}
 Source.__index = Source
 
-local function ended(self, result)
-  local conversation = self.conversation
-  if conversation.current[1] == self then
-    conversation.current[1] = nil
-  end
-  if result then
-    enter(conversation, self.sent, self.count, result)
+local function leave(self)
+  local current = self.conversation.current
+  if current[1] == self then
+    current[1] = nil
   end
 end
 
 function Source:read()
-  local ok, chunk, over, result, err = pcall(self.inner.read, self.inner)
-  if not ok then
-    ended(self)
-    error(chunk, 0)
-  elseif over then
-    ended(self, result)
+  local chunk, over, result, err = self.inner:read()
+  if over then
+    leave(self)
+  end
+  if result then
+    enter(self.conversation, self.sent, self.count, result)
   end
   return chunk, over, result, err
 end
 
 function Source:cancel()
+  leave(self)
   local result, err = self.inner:cancel()
-  ended(self, result)
+  if result then
+    enter(self.conversation, self.sent, self.count, result)
+  end
   return result, err
 end
 

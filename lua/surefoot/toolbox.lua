@@ -216,6 +216,8 @@ end
 ---@field tool surefoot.Tool?
 ---@field call table?       as the model wrote it
 ---@field problem string?   why it cannot be run
+---@field began number?
+---@field ended boolean?     the tool has returned or thrown
 ---@field content string?   what the model is told; nil: it was not run to its end
 
 local function unknown(name, tools)
@@ -258,6 +260,7 @@ end
 ---@field package list surefoot.Task[]?
 ---@field package stopped surefoot.Error?  why it ended early
 ---@field package thrown table?            what on_tool threw
+---@field package protect function         pcall, where a function that waits can be protected
 
 -- Ends what still runs; the first reason counts.
 local function stop(run, reason)
@@ -270,15 +273,10 @@ local function stop(run, reason)
   end
 end
 
--- Calls the tool; gives back the error that cancels all of them, if it is one.
-local function attempt(run, item)
+-- Notes what a tool returned, or threw; gives back the error that cancels all of them, if it is one.
+local function note(run, item, ok, value, problem)
   local record, client = item.record, run.client
-  local began = run.rounds:elapsed()
-  local ok, value, problem = pcall(item.tool.call, record.arguments, {
-    client = client, id = record.id, name = record.name, round = run.round, deadline = run.rounds:left(),
-    tags = run.options.tags,
-  })
-  record.latency = run.rounds:elapsed() - began
+  record.latency, item.ended = run.rounds:elapsed() - item.began, true
   if not ok then
     value, problem = nil, value == nil and "the tool failed" or value
   end
@@ -290,23 +288,16 @@ local function attempt(run, item)
   record[item.content and "outcome" or "cause"] = value
 end
 
-local function perform(run, item)
-  if run.stopped or run.thrown then
-    return
-  end
-  local record, cancelled = item.record, nil
-  if item.problem then
-    record.error = bounded(item.problem)
-  else
-    cancelled = attempt(run, item)
-  end
+-- What has become of a call: the model is told later, the observer now.
+local function settle(run, item, cancelled)
+  local record = item.record
   if cancelled then
     return stop(run, cancelled)
   elseif record.error then
     item.content = json.encode { error = record.error }
   end
   if run.on_tool then
-    local ok, thrown = pcall(run.on_tool, record.name, record.arguments, record.outcome, record.error)
+    local ok, thrown = run.protect(run.on_tool, record.name, record.arguments, record.outcome, record.error)
     if not ok then
       run.thrown = run.thrown or { thrown }
       stop(run)
@@ -314,11 +305,27 @@ local function perform(run, item)
   end
 end
 
+local function perform(run, item)
+  if run.stopped or run.thrown then
+    return
+  end
+  local record = item.record
+  if item.problem then
+    record.error, item.ended = bounded(item.problem), true
+    return settle(run, item)
+  end
+  item.began = run.rounds:elapsed()
+  settle(run, item, note(run, item, run.protect(item.tool.call, record.arguments, {
+    client = run.client, id = record.id, name = record.name, round = run.round, deadline = run.rounds:left(),
+    tags = run.options.tags,
+  })))
+end
+
 -- ------------------------------------------------------------------------------------------------------- all of them
 
 -- Waits until all have ended; at the deadline, or when the waiting task is cancelled, they are.
 local function join(run)
-  for _, task in ipairs(run.list) do
+  for i, task in ipairs(run.list) do
     while not task:done() do
       local limit = not run.stopped and math.max(0, run.rounds:left()) or nil
       local _, problem = task:wait(limit)
@@ -327,8 +334,14 @@ local function join(run)
       end
     end
     task.observed = true
-    if task.thrown then
-      run.thrown = run.thrown or { task.thrown.kind == "error" and task.thrown.cause or task.thrown }
+    if task.thrown then -- on 5.1 nothing that may wait can be protected
+      local item, thrown = run.items[i], task.thrown.kind == "error" and task.thrown.cause or task.thrown
+      if item.ended then
+        run.thrown = run.thrown or { thrown }
+        stop(run)
+      else
+        settle(run, item, note(run, item, false, thrown))
+      end
     end
   end
 end
@@ -347,7 +360,8 @@ local function run_all(run)
     end
     return join(run)
   end
-  for _, f in ipairs(functions) do -- nothing can run beside the caller
+  run.protect = pcall
+  for _, f in ipairs(functions) do -- nothing can run beside the caller, and waiting blocks
     f()
   end
 end
@@ -369,7 +383,8 @@ function M.run(run)
   elseif cancel then
     cancel:add(switch)
   end
-  local ok, problem = pcall(run_all, run)
+  run.protect = tasks.guarded
+  local ok, problem = tasks.guarded(run_all, run)
   if cancel then
     cancel:remove(switch)
   end

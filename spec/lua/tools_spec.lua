@@ -286,6 +286,57 @@ describe("client:run_tools", function()
   end)
 end)
 
+describe("run_tools where nothing that waits can be protected (Lua 5.1)", function()
+  local tasks = require "surefoot.tasks"
+  local guarded = tasks.guarded
+
+  before_each(function()
+    tasks.guarded = function(f, ...) return true, f(...) end
+  end)
+
+  after_each(function()
+    tasks.guarded = guarded
+    sim.settled()
+  end)
+
+  it("tells the model of errors, and throws the observer's", function()
+    local tools = {
+      boom = tool(function() surefoot.sleep(1) error "boom" end),
+      fine = tool(function() surefoot.sleep(2) return "" end),
+    }
+    for _, inside in ipairs { false, true } do
+      local lab = sim.lab { a = { calls { "boom", "{}", "fine", "{}" }, says "x" } }
+      local result, names = nil, {}
+      local function go()
+        result = assert(lab.client:run_tools("Go", tools, { on_tool = function(name) names[#names + 1] = name end }))
+      end
+      if inside then
+        task(lab, go)
+      else
+        go()
+      end
+      assert.same({ '{"error":"boom"}', "" }, told(lab, 2))
+      assert.same({ 1, 2 }, { result.rounds[1].calls[1].latency, result.rounds[1].calls[2].latency })
+      assert.same({ "boom", "fine" }, names)
+    end
+    local lab = sim.lab { a = calls { "fine", "{}", "fine", "{}" } }
+    assert.error_matches(function()
+      lab.client:run_tools("Go", tools, { on_tool = function() error("mine", 0) end })
+    end, "^mine$")
+  end)
+
+  it("ends when a tool throws that it was cancelled", function()
+    local lab = sim.lab { a = calls { "stop", "{}", "slow", "{}" } }
+    local canceller = surefoot.canceller()
+    canceller:cancel()
+    local _, err = lab.client:run_tools("Go", {
+      stop = tool(function() error(select(2, lab.client:chat("x", { cancel = canceller }))) end),
+      slow = tool(function() surefoot.sleep(100) return "" end),
+    })
+    assert.same({ "cancelled", 1 }, { err.kind, lab.sim:now() })
+  end)
+end)
+
 describe("a tool's arguments", function()
   after_each(sim.settled)
 
