@@ -22,7 +22,7 @@ end
 local on_terminal = os.execute "test -t 1" == true or os.execute "test -t 1" == 0
 local CALLS = tonumber(option "--calls") or 120
 
--- ------------------------------------------------------------------------------------------------- an answer, piecewise
+-- ------------------------------------------------------------------------------------------------ an answer, piecewise
 
 -- Prints an answer as it arrives; gives the whole result, or nil and the error.
 local function print_as_it_comes(client, question)

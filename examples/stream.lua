@@ -30,5 +30,6 @@ if failure then -- the reader has seen the beginning, and err.partial has it too
   io.stderr:write(("\n-- %s; %d bytes had come\n"):format(tostring(failure), #failure.partial.text))
   os.exit(1)
 end
+local cut = result.truncated and ", cut by its limit" or ""
 print(("-- %s by %s: first words after %.2f s, all after %.2f s, %d tokens%s"):format(result.model, result.endpoint,
-  result.time_to_first_token, result.latency, result.usage.total_tokens, result.truncated and ", cut by its limit" or ""))
+  result.time_to_first_token, result.latency, result.usage.total_tokens, cut))

@@ -33,8 +33,8 @@ local function targets_of(config, routes)
           places[number] = place
         end
         local upstream = route.model and (endpoint.models.rename[route.model] or route.model)
-        local key = table.concat({ endpoint.provider, endpoint.traits.key, upstream or "", route.request and place or "" },
-          "\0")
+        local change = route.request and place or ""
+        local key = table.concat({ endpoint.provider, endpoint.traits.key, upstream or "", change }, "\0")
         local variant = by_key[key]
         if not variant then
           variant = #variants + 1
