@@ -3,9 +3,9 @@
 -- A number of workers take one request after another. A request that cannot even be written fails alone, with kind
 -- "invalid_request"; it does not cost the others.
 
-local call = require "surefoot.call"
 local check = require "surefoot.config.check"
 local config = require "surefoot.config"
+local continue = require "surefoot.continue"
 local errors = require "surefoot.errors"
 local loop = require "surefoot.loop"
 local schema = require "surefoot.config.schema"
@@ -83,7 +83,7 @@ local function outcome_of(client, state, index)
   elseif not job then
     return { error = problem }
   end
-  local result, err = call.perform(job)
+  local result, err = continue.perform(job)
   return { result = result, error = err }
 end
 

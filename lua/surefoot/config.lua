@@ -239,7 +239,8 @@ local function resolve(given, environment)
     model = top.model, timeout = filled.timeout, retry = filled.retry,
     rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
-    keepalive = filled.keepalive, json = top.json, prices = filled.prices, endpoints = {},
+    keepalive = filled.keepalive, json = top.json, prices = filled.prices,
+    continue_on_length = filled.continue_on_length, endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")

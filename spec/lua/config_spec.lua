@@ -143,7 +143,7 @@ describe("config", function()
       health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
-    for key, value in pairs { hedge = true, resume = "auto", continue_on_length = 2, coalesce = true, health = true,
+    for key, value in pairs { hedge = true, resume = "auto", coalesce = true, health = true,
       spend = { limit = 5 }, shared = "name", log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end

@@ -78,6 +78,20 @@ describe("continue_on_length", function()
     end
   end)
 
+  it("may be configured for all calls of a client, those of a batch included", function()
+    local lab = sim.lab({ a = { part "1", part "2", part("3", "stop"), part "4", part "5" } }, TWICE)
+    assert.equal("123", assert(lab.client:chat "Count").text)
+    assert.equal("4", assert(lab.client:chat("Count", { continue_on_length = 0 })).text)
+    lab = sim.lab({ a = { part "1", part("2", "stop") } }, TWICE)
+    assert.equal("12", assert(lab.client:batch({ "Count" })[1].result).text)
+    lab = sim.lab { a = { part "1", part("2", "stop") } }
+    for _, result in lab.client:each({ "Count" }, TWICE) do
+      assert.equal("12", result.text)
+    end
+    lab = sim.lab({ a = { pieces { "1" }, pieces({ "2" }, "stop") } }, TWICE)
+    assert.equal("12", assert(assert(lab.client:stream "Count"):result()).text)
+  end)
+
   it("stops when it has been carried on as often as allowed", function()
     local lab = sim.lab { a = { part "1", part "2", part "3", part "4" } }
     local result = assert(lab.client:chat("Count", TWICE))
