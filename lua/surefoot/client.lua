@@ -193,6 +193,8 @@ end
 local function check_request(request, streams_it)
   if type(request) ~= "table" then
     error("expected a request table, got " .. check.show(request), 0)
+  elseif request.stream == false and streams_it then
+    error("stream: this call streams; use client:chat for a whole answer", 0)
   elseif request.stream and request.stream ~= json.null and not streams_it then
     error("stream: this call returns whole answers; use client:stream", 0)
   end

@@ -109,6 +109,11 @@ describe("a stream", function()
     assert.same({ "1a", "2b", "1stop", "2length" }, shown)
   end)
 
+  it("is not asked for with stream = false", function()
+    local lab = sim.lab { a = good }
+    assert.error_matches(function() lab.client:stream { messages = {}, stream = false } end, "use client:chat")
+  end)
+
   it("is a loop over itself, and a reader", function()
     local lab = sim.lab { a = good }
     local texts = {}
