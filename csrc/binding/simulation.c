@@ -116,11 +116,12 @@ static const sf_script_event *read_events(lua_State *L, sf_script *script)
   return events;
 }
 
-/* script.headers: { [name] = value } as a block; left on the stack. */
+/* script.headers: lines as they are, or { [name] = value } as lines; left on the stack. */
 static const char *read_headers(lua_State *L, size_t *length)
 {
   luaL_Buffer block;
   lua_getfield(L, 3, "headers");
+  if (lua_type(L, -1) == LUA_TSTRING) return lua_tolstring(L, -1, length);
   if (!lua_istable(L, -1)) {
     *length = 0;
     return "";

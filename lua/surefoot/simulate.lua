@@ -85,32 +85,60 @@ local function check_script(script, name)
   return script
 end
 
+local JSON, EVENTS = "content-type: application/json\r\n", "content-type: text/event-stream\r\n"
+
+-- The header lines of an answer: what the script says about them, and the type of its body where it does not.
+local function header_lines(script)
+  local type_line = script.events and EVENTS or JSON
+  if not script.headers then
+    return type_line
+  end
+  local lines = {}
+  for name, value in pairs(script.headers) do
+    name = name:lower()
+    lines[#lines + 1] = name .. ": " .. value .. "\r\n"
+    type_line = name == "content-type" and "" or type_line
+  end
+  lines[#lines + 1] = type_line
+  return table.concat(lines)
+end
+
 -- The script in the words of the core: a body that is a string, headers that say what it is.
 local function spelled_out(script, request)
-  local body, headers = script.body, { ["content-type"] = "application/json" }
+  local body = script.body
   if script.text then
     body = completion(script.text, request)
-  elseif script.events then
-    headers["content-type"] = "text/event-stream"
   end
   if type(body) == "table" then
     body = assert(json.encode(body))
   end
-  for name, value in pairs(script.headers or {}) do
-    headers[name:lower()] = value
-  end
   return {
-    after = script.after, status = script.status, headers = headers, body = body, events = script.events,
-      fault = script.fault,
-    connect = script.connect, fail = script.fail, reused = script.reused,
+    after = script.after, status = script.status, headers = header_lines(script), body = body, events = script.events,
+    fault = script.fault, connect = script.connect, fail = script.fail, reused = script.reused,
   }
+end
+
+-- What most scripts never look at is made when one does.
+local parts = {}
+
+function parts.json(request)
+  return request.body and json.decode(request.body)
+end
+
+function parts.headers(request)
+  return binding.headers(request.header_lines)
+end
+
+function parts.path(request)
+  return request.url:match "^%a+://[^/]*(.*)$"
 end
 
 local request_mt = {}
 function request_mt.__index(request, key)
-  if key == "json" then
-    local value = request.body and json.decode(request.body)
-    rawset(request, "json", value)
+  local make = parts[key]
+  if make then
+    local value = make(request)
+    rawset(request, key, value)
     return value
   end
 end
@@ -122,11 +150,8 @@ local function serve(self)
   while id do
     local count = self.counts[name] + 1
     self.counts[name] = count
-    local request = setmetatable({
-      endpoint = name, method = method, url = url, path = url:match "^%a+://[^/]*(.*)$",
-        headers = binding.headers(headers),
-      body = body,
-    }, request_mt)
+    local request = setmetatable({ endpoint = name, method = method, url = url, header_lines = headers, body = body },
+      request_mt)
     local script = check_script(self.scripts[name](count, request, engine:now()), name)
     engine:script(id, spelled_out(script, request))
     served = true
