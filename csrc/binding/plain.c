@@ -1,6 +1,6 @@
 /*
- * plain.c: core.is_plain, core.utf8_error, core.unique_id: small questions about Lua values that are asked for every
- * request and cost too much in Lua.
+ * plain.c: core.is_plain, core.utf8_error, core.between, core.unique_id: small questions about Lua values that are asked
+ * for every request or event and cost too much in Lua.
  */
 #include <math.h>
 #include <stdio.h>
@@ -80,6 +80,24 @@ static int core_utf8_error(lua_State *L)
   return 1;
 }
 
+/*
+ * core.between(data, head, tail) -> what stands between the two, or nothing: data begins or ends otherwise, or what is
+ * there is empty or more than the plain characters of a JSON string (a quote, an escape, a control character).
+ */
+static int core_between(lua_State *L)
+{
+  size_t length, head_length, tail_length;
+  const char *data = luaL_checklstring(L, 1, &length);
+  const char *head = luaL_checklstring(L, 2, &head_length), *tail = luaL_checklstring(L, 3, &tail_length);
+  if (length <= tail_length || length - tail_length <= head_length) return 0;
+  size_t end = length - tail_length;
+  if (memcmp(data, head, head_length) != 0 || memcmp(data + end, tail, tail_length) != 0) return 0;
+  for (size_t i = head_length; i < end; i++)
+    if ((unsigned char)data[i] < 0x20 || data[i] == '"' || data[i] == '\\') return 0;
+  lua_pushlstring(L, data + head_length, end - head_length);
+  return 1;
+}
+
 /* Random bytes are drawn for many ids at a time; a forked child throws away what its parent has drawn. */
 typedef struct sf_id_source {
   uint8_t bytes[512];
@@ -124,9 +142,9 @@ static int core_unique_id(lua_State *L)
 
 void sf_open_plain(lua_State *L)
 {
-  static const luaL_Reg functions[] = { { "is_plain", core_is_plain },
-                                        { "utf8_error", core_utf8_error },
-                                        { NULL, NULL } };
+  static const luaL_Reg functions[] = {
+    { "is_plain", core_is_plain }, { "utf8_error", core_utf8_error }, { "between", core_between }, { NULL, NULL }
+  };
   luaL_setfuncs(L, functions, 0);
   memset(lua_newuserdata(L, sizeof(sf_id_source)), 0, sizeof(sf_id_source));
   lua_pushcclosure(L, core_unique_id, 1);

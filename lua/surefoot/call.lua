@@ -41,6 +41,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field deadline number?                     seconds from submit for all of it
 ---@field request_id string?                   from here on: set by perform
 ---@field call table?                          C's call
+---@field id integer                            of it
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
 ---@field thrown table?                        what validate threw
@@ -48,9 +49,9 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field folds table?                         of a stream: attempt -> { folder, reply, endpoint, variant }
 ---@field committed integer?                   the attempt whose content was shown
 ---@field finishing boolean?                  every choice has finished, as far as is known
----@field news boolean?                        something has come that the reader waits for
----@field shown surefoot.Chunk?                what the last event shows
----@field more surefoot.Chunk[]?               what it shows beside that
+---@field more surefoot.Chunk[]?               what the last event shows beside what was read
+---@field read function?                        of a stream: it is the source of its pieces
+---@field cancel function?
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
@@ -232,7 +233,7 @@ end
 
 local function commit(job, attempt)
   if not job.committed then
-    job.committed, job.news = attempt, true
+    job.committed = attempt
     job.call:commit(attempt)
   end
 end
@@ -318,23 +319,33 @@ end
 
 local NO_FOLD = { reply = { status = 200, headers = "" } }
 
-local function read_event(job, attempt, endpoint, route, name, data)
-  local fold = fold_of(job, attempt, endpoint, route)
-  return fold, fold.folder:event(name, data)
-end
-
+-- True and the chunk, if any, when the reader shall hear of it.
 function questions.event(job, attempt, endpoint, route, name, data, must_decide)
-  local read, fold, action, payload, more = pcall(read_event, job, attempt, endpoint, route, name, data)
+  local fold, action, payload, more = job.folds and job.folds[attempt], nil, nil, nil
+  local read, problem = true, nil
+  if not fold then
+    read, fold = pcall(fold_of, job, attempt, endpoint, route)
+    problem = fold
+  end
+  if read then
+    local folder = fold.folder
+    read, action, payload, more = pcall(folder.event, folder, name, data)
+    problem = action
+  end
   if not read then -- whatever failed, the call must be told
-    local problem = fold
     fold, action, payload = job.folds and job.folds[attempt] or NO_FOLD, "fail", unreadable(problem)
   end
-  if action ~= "fail" and payload then
-    job.shown, job.more, job.news = payload, more, true
+  local committed, chunk = job.committed, action ~= "fail" and payload or nil
+  if chunk then
+    job.more = more
+    if action == "commit" and committed and not job.finishing then -- as of nearly every event
+      return true, chunk
+    end
   elseif action == "hold" and must_decide then
     action = "commit"
   end
   actions[action](job, attempt, fold, payload)
+  return chunk ~= nil or job.committed ~= committed, chunk
 end
 
 function questions.ended(job, attempt, endpoint, route, kind, phase, message)
@@ -353,29 +364,36 @@ function questions.ended(job, attempt, endpoint, route, kind, phase, message)
   refuse(job, attempt, fold.reply, verdict)
 end
 
--- Until the reader of a stream has news ("shown"), or the call has settled: "settled", ok, kind, the attempt that
--- decided; of a success latency, time to first token, receipt.
-local function drive(job, scheduler)
-  local call, id = job.call, nil
-  local watched = job.options.on_event ~= nil
+-- Until the reader of a stream has news: true and the chunk, if any; or the call has settled: false, ok, kind, the
+-- attempt that decided; of a success latency, time to first token, receipt. Cancelling the task cancels the call.
+local function drive(job, task)
+  local call, scheduler = job.call, job.scheduler
+  local watched, outer = job.options.on_event ~= nil, nil
+  if task then
+    outer, task.call = task.call, call
+  end
   while true do
     if watched then
       tell(job) -- may cancel the call: what it wants is asked afterwards
     end
     local question, a, b, c, d, e, f = call:next()
     if question == "wait" then
-      id = id or call:id()
-      scheduler:wait(id)
+      scheduler:wait(job.id, task)
     elseif question == "settled" then
       if watched then
         tell(job)
       end
-      return question, a, b, c, d, e, f
+      if task then
+        task.call = outer
+      end
+      return false, a, b, c, d, e, f
     else
-      questions[question](job, a, b, c, d, e, f)
-      if job.news then
-        job.news = nil
-        return "shown"
+      local has_news, chunk = questions[question](job, a, b, c, d, e, f)
+      if has_news then
+        if task then
+          task.call = outer
+        end
+        return true, chunk
       end
     end
   end
@@ -432,15 +450,16 @@ end
 -- there is nothing to submit any more.
 local function keys_refreshed(job)
   local client, cancel = job.client, job.options.cancel
-  local engine, cancels = client.host.scheduler().engine, tasks.cancels()
+  local engine, task = client.host.scheduler().engine, tasks.current()
+  local cancels = tasks.cancels(task)
   local began = engine:now()
   local ok, problem = client:refresh_keys()
   if client.closed then
     return fail "closed"
   elseif cancel and cancel:cancelled() then
     return fail("cancelled", "its canceller was used")
-  elseif tasks.cancels() ~= cancels then
-    tasks.take_interrupt()
+  elseif tasks.cancels(task) ~= cancels then
+    tasks.take_interrupt(task)
     return fail("cancelled", "the task was cancelled")
   elseif not ok then
     return nil, problem
@@ -461,7 +480,7 @@ local function begin(job)
     return fail "closed"
   elseif cancel and cancel:cancelled() then
     return fail("cancelled", "its canceller was used before")
-  elseif tasks.take_interrupt() then
+  elseif tasks.take_interrupt(tasks.current()) then
     return fail("cancelled", "the task was cancelled")
   end
   job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
@@ -478,6 +497,7 @@ local function begin(job)
   if not job.call then
     return fail("invalid_request", client.scrub(problem))
   end
+  job.id = job.call:id()
   if cancel then
     cancel:add(job.call)
   end
@@ -502,10 +522,10 @@ local function let_go(job)
 end
 
 -- The end of a call that has settled: its result, or nil and the error; throws what validate threw.
-local function conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+local function conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
   local cancel = job.options.cancel
   if kind == "cancelled" then
-    tasks.take_interrupt() -- the caller is told
+    tasks.take_interrupt(task) -- the caller is told
   end
   if cancel then
     cancel:remove(job.call)
@@ -526,14 +546,6 @@ local function conclude(job, accepted, kind, deciding, latency, first_token, rec
   return result, err
 end
 
--- Drives while the running task is attended by the call: cancelling the one cancels the other.
-local function attended(job)
-  local outer = tasks.attend(job.call)
-  local state, a, b, c, d, e, f = drive(job, job.scheduler)
-  tasks.attend(outer)
-  return state, a, b, c, d, e, f
-end
-
 --- Performs a call.
 ---@async
 ---@param job surefoot.Job
@@ -544,8 +556,9 @@ function M.perform(job)
   if not ok then
     return nil, problem
   end
-  local _, accepted, kind, deciding, latency, first_token, receipt = attended(job)
-  return conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+  local task = tasks.current()
+  local _, accepted, kind, deciding, latency, first_token, receipt = drive(job, task)
+  return conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
 end
 
 --- Submits the job of a stream.
@@ -555,22 +568,33 @@ end
 ---@return surefoot.Error?
 M.begin = begin
 
+-- An answer that came whole, though events were wanted.
+local function whole_chunk(result)
+  return {
+    text = result.text, index = 1, tool_calls = result.tool_calls, reasoning = result.reasoning,
+    finish_reason = result.finish_reason, usage = result.usage, raw = result.body,
+  }
+end
+
 --- Waits until a stream has something to show, or has ended.
 ---@async
 ---@param job surefoot.Job
+---@param task surefoot.Task? the running one
+---@return surefoot.Chunk? chunk
 ---@return boolean ended
 ---@return surefoot.Result? result
 ---@return surefoot.Error? err
-function M.read(job)
-  if job.more and job.more[1] then
-    job.shown = table.remove(job.more, 1)
-    return false
+function M.read(job, task)
+  local more = job.more
+  if more and more[1] then
+    return table.remove(more, 1), false
   end
-  local state, accepted, kind, deciding, latency, first_token, receipt = attended(job)
-  if state == "shown" then
-    return false
+  local has_news, accepted, kind, deciding, latency, first_token, receipt = drive(job, task)
+  if has_news then
+    return accepted, false -- it is the chunk
   end
-  return true, conclude(job, accepted, kind, deciding, latency, first_token, receipt)
+  local result, err = conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
+  return result and not job.committed and whole_chunk(result) or nil, true, result, err
 end
 
 --- Ends a stream before its end.
@@ -581,9 +605,9 @@ function M.cancel(job)
   if not job.call then -- it has settled, and thrown
     return nil, nil
   end
-  job.shown, job.more = nil, nil
+  job.more = nil
   job.call:cancel "cancelled"
-  return select(2, M.read(job))
+  return select(3, M.read(job, tasks.current()))
 end
 
 return M

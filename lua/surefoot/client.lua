@@ -410,7 +410,7 @@ local function drain(self, seconds)
       scheduler.parked[timer] = nil
       scheduler.engine:cancel_timer(timer)
     end
-    if tasks.take_interrupt() then
+    if tasks.take_interrupt(task) then
       return
     end
   end

@@ -254,7 +254,7 @@ local function take(self, result)
   return more
 end
 
-function Source:read()
+function Source:read(task)
   if not self.inner then
     local problem
     self.inner, problem = open_next(self)
@@ -262,7 +262,7 @@ function Source:read()
       return nil, true, nil, failed(self, problem)
     end
   end
-  local chunk, over, result, err = self.inner:read()
+  local chunk, over, result, err = self.inner:read(task)
   chunk = chunk and shown(self, chunk)
   if not over then
     return chunk, false

@@ -235,8 +235,8 @@ local function leave(self)
   end
 end
 
-function Source:read()
-  local chunk, over, result, err = self.inner:read()
+function Source:read(task)
+  local chunk, over, result, err = self.inner:read(task)
   if over then
     leave(self)
   end

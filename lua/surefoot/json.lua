@@ -389,6 +389,7 @@ end
 ---@field decode fun(text: string): any, string?, string?  value | nil, "malformed" | "truncated", message
 ---@field read fun(text: string): any, string?, string?    the same, but to be finished before users see it
 ---@field finish fun(value: any): any                      whole numbers become integers
+---@field is_ours boolean?                                  it reads as JSON says; no function of the user's
 
 --- Makes a reader of its own depth limit; writing is the same for all.
 ---@param depth integer? how deeply a text may be nested (default 128)
@@ -425,7 +426,8 @@ function M.new(depth)
     return value, problem, message
   end
 
-  return { encode = M.encode, quick = M.quick, decode = decode, read = read, finish = INTEGERS and M.finish or nil }
+  return { encode = M.encode, quick = M.quick, decode = decode, read = read, finish = INTEGERS and M.finish or nil,
+    is_ours = true }
 end
 
 --- A codec made of the user's own functions, which may throw or return nil and a message.
@@ -456,7 +458,7 @@ function M.custom(functions, depth)
       return nil, kind or "malformed", tostring(not ok and value or problem or message
         or "the configured decoder gave nothing")
     end
-    codec.read, codec.finish = codec.decode, nil
+    codec.read, codec.finish, codec.is_ours = codec.decode, nil, nil
   end
   return codec
 end

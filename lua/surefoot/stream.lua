@@ -14,14 +14,16 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
+local current, guarded = tasks.current, tasks.guarded
 local running, MAIN = coroutine.running, "main thread"
 
 -- Where the pieces of a stream come from: one call, or several that make one answer.
---   read()    a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an error.
---             Not called again once it is over, or has thrown
---   cancel()  ends it: nil and an error, or a result where it had just ended by itself
+--   read(task)  a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an
+--               error. task: the running one, if any. Not called again once it is over, or has thrown
+--   cancel()    ends it: nil and an error, or a result where it had just ended by itself
 ---@class surefoot.Source
----@field read fun(self: surefoot.Source): surefoot.Chunk?, boolean, surefoot.Result?, surefoot.Error?
+---@field read fun(self: surefoot.Source, task: surefoot.Task?): surefoot.Chunk?, boolean, surefoot.Result?,
+--- surefoot.Error?
 ---@field cancel fun(self: surefoot.Source): surefoot.Result?, surefoot.Error?
 
 ---@class surefoot.Stream
@@ -59,10 +61,10 @@ end
 
 -- One turn of reading: a chunk, or nil when the stream has ended, or only begun. What a source throws ends the stream:
 -- it has none while it is read (5.1 cannot yield under a pcall), and nothing of it goes on.
-local function turn(stream)
+local function turn(stream, task, co)
   local source = stream.source
-  stream.source, stream.reader = nil, running() or MAIN
-  local ok, chunk, over, result, err = tasks.guarded(source.read, source)
+  stream.source, stream.reader = nil, co or MAIN
+  local ok, chunk, over, result, err = guarded(source.read, source, task)
   stream.source, stream.reader = source, nil
   if not ok then
     pcall(source.cancel, source)
@@ -77,12 +79,16 @@ end
 
 local function read(stream)
   local chunk = stream.first
-  stream.first = nil
+  if chunk then
+    stream.first = nil
+    return chunk
+  end
+  local task, co = current()
   while not chunk and stream.source do
-    if tasks.take_interrupt() then
+    if task and tasks.take_interrupt(task) then
       Stream.close(stream)
     else
-      chunk = turn(stream)
+      chunk = turn(stream, task, co)
     end
   end
   if chunk then
@@ -151,36 +157,7 @@ end
 
 -- ----------------------------------------------------------------------------------------------------------- sources
 
--- The pieces of one call.
----@class surefoot.CallSource: surefoot.Source
----@field private job surefoot.Job
-local CallSource = {}
-CallSource.__index = CallSource
-
--- An answer that came whole, though events were wanted.
-local function whole_chunk(result)
-  return {
-    text = result.text, index = 1, tool_calls = result.tool_calls, reasoning = result.reasoning,
-    finish_reason = result.finish_reason, usage = result.usage, raw = result.body,
-  }
-end
-
-function CallSource:read()
-  local job = self.job
-  local over, result, err = call.read(job)
-  local chunk = job.shown
-  job.shown = nil
-  if over and not chunk and result and not job.committed then
-    chunk = whole_chunk(result)
-  end
-  return chunk, over, result, err
-end
-
-function CallSource:cancel()
-  return call.cancel(self.job)
-end
-
---- Submits the job of a stream.
+--- Submits the job of a stream, and makes it the source of its pieces.
 ---@async
 ---@param job surefoot.Job
 ---@return surefoot.Source? source
@@ -190,7 +167,8 @@ function M.source(job)
   if not ok then
     return nil, problem
   end
-  return setmetatable({ job = job }, CallSource)
+  job.read, job.cancel = call.read, call.cancel
+  return job
 end
 
 --- Opens a stream: waits for its first content.
@@ -204,7 +182,7 @@ function M.open(source, problem)
     return nil, problem
   end
   local stream = setmetatable({ source = source }, mt)
-  stream.first = turn(stream)
+  stream.first = turn(stream, current())
   if stream.failure and not stream.first then
     return nil, stream.failure
   end
@@ -217,11 +195,13 @@ end
 ---@return surefoot.Result? result
 ---@return surefoot.Error? err
 function M.drain(source)
-  local _, over, result, err
-  repeat
-    _, over, result, err = source:read()
-  until over
-  return result, err
+  local task = current()
+  while true do
+    local _, over, result, err = source:read(task)
+    if over then
+      return result, err
+    end
+  end
 end
 
 return M

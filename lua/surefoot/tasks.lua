@@ -14,12 +14,12 @@ local M = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
-local running, yield = coroutine.running, coroutine.yield
+local resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
 
 -- PUC Lua 5.1 cannot yield across pcall: there an error of such a task goes to the user's loop as it is.
 local probe = coroutine.create(function() pcall(yield) end)
-coroutine.resume(probe)
-local guarded = coroutine.status(probe) == "suspended" and pcall or function(f, ...) return true, f(...) end
+resume(probe)
+local guarded = status(probe) == "suspended" and pcall or function(f, ...) return true, f(...) end
 
 --- pcall where it can be yielded across; elsewhere a plain call, whose errors pass.
 M.guarded = guarded
@@ -27,13 +27,14 @@ M.guarded = guarded
 local owner = setmetatable({}, { __mode = "k" }) -- coroutine -> task
 local PARKED = {} -- what a task yields while it waits
 
+--- The task that runs this code, if any, and its coroutine.
 ---@return surefoot.Task?
+---@return thread?
 local function current()
   local co = running()
-  return co and owner[co] or nil
+  return co and owner[co], co
 end
 
---- The task that runs this code, if any.
 M.current = current
 
 local function on_main_thread()
@@ -56,7 +57,7 @@ end
 ---@field private observed boolean?        somebody has seen, or will see, how it ended
 ---@field private joiners table            waiters of those who wait for it
 ---@field private waiting table?           its own waiter, while it waits
----@field private call table?              the call it waits for
+---@field call table?                      the call it waits for: cancelling the task cancels that. Calls may be nested
 ---@field private interrupted boolean?     cancelled, and not told yet
 ---@field private cancels integer?         how often it was cancelled
 local Task = {}
@@ -70,7 +71,9 @@ function Task:wake()
   self.scheduler:enqueue(self)
 end
 
--- True once after a cancel() that no call has told of.
+--- True once after a cancel() of the task that no call has told of.
+---@param task surefoot.Task?
+---@return boolean
 local function take_interrupt(task)
   if task and task.interrupted then
     task.interrupted = nil
@@ -79,29 +82,13 @@ local function take_interrupt(task)
   return false
 end
 
---- True once after a cancel() of the running task that no call has told of.
----@return boolean
-function M.take_interrupt()
-  return take_interrupt(current())
-end
+M.take_interrupt = take_interrupt
 
---- How often the running task has been cancelled.
+--- How often the task has been cancelled.
+---@param task surefoot.Task?
 ---@return integer
-function M.cancels()
-  local task = current()
+function M.cancels(task)
   return task and task.cancels or 0
-end
-
---- The running task waits for this call from now on (nil: no more), so that cancelling the task cancels the call.
----@param call table?
----@return table? before the call it waited for until now: give it back in the end, calls may be nested
-function M.attend(call)
-  local task = current()
-  if task then
-    local before = task.call
-    task.call = call
-    return before
-  end
 end
 
 -- Rethrows what a task threw; the traceback goes with what is a string.
@@ -324,17 +311,18 @@ end
 
 -- A loop that is not ours learns from the engine's fd that tasks want to run.
 function Scheduler:ring()
-  if self.foreign and not (self.turning or self.running or self.bell) then
+  if not (self.turning or self.running or self.bell) then
     self.bell = self.engine:timer(0)
   end
 end
 
 function Scheduler:enqueue(task)
   if not task.queued and task.state ~= "done" then
-    task.queued = true
-    self.last = self.last + 1
-    self.queue[self.last] = task
-    self:ring()
+    local last = self.last + 1
+    task.queued, self.last, self.queue[last] = true, last, task
+    if self.foreign then
+      self:ring()
+    end
   end
 end
 
@@ -384,10 +372,12 @@ function Scheduler:ended(task)
   end
 end
 
-local function resumed(self, task, ok, ...)
-  if coroutine.status(task.co) == "dead" then
-    finish(task, ok, ...)
-  elseif (...) ~= PARKED then
+local function resumed(self, task, ok, what, ...)
+  if what == PARKED then
+    return
+  elseif status(task.co) == "dead" then
+    finish(task, ok, what, ...)
+  else
     self:enqueue(task) -- a bare yield lets the others run
   end
 end
@@ -403,7 +393,7 @@ function Scheduler:run_tasks()
     task.queued = false
     if task.state ~= "done" then
       task.state = "started"
-      resumed(self, task, coroutine.resume(task.co))
+      resumed(self, task, resume(task.co))
     end
   end
   self.turning = false
@@ -463,13 +453,21 @@ end
 --- Waits until the id has news.
 ---@async
 ---@param id integer
+---@param task surefoot.Task? the running one
 ---@return boolean came false: woken for another reason
-function Scheduler:wait(id)
-  local waiter, task = self:waiter()
-  self.parked[id] = waiter
-  suspend(waiter, task)
-  if self.parked[id] then
-    self.parked[id] = nil
+function Scheduler:wait(id, task)
+  local parked = self.parked
+  if task and task.native and task.scheduler == self then
+    parked[id], task.waiting = task, task
+    yield(PARKED)
+    task.waiting = nil
+  else
+    local waiter = self:waiter()
+    parked[id] = waiter
+    suspend(waiter, task)
+  end
+  if parked[id] then
+    parked[id] = nil
     return false
   end
   return true
@@ -486,7 +484,7 @@ function Scheduler:sleep(seconds)
     return nil, cancelled()
   end
   local timer = self.engine:timer(seconds)
-  while not self:wait(timer) do
+  while not self:wait(timer, task) do
     if take_interrupt(task) then
       self.engine:cancel_timer(timer)
       return nil, cancelled()
@@ -566,7 +564,7 @@ function Scheduler:step()
   self.engine:step()
   local count = self:deliver()
   self:run_tasks()
-  if self.first <= self.last then
+  if self.foreign and self.first <= self.last then
     self:ring()
   end
   self:raise_failures()

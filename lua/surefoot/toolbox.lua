@@ -375,7 +375,7 @@ function M.run(run)
   local switch = { cancel = function()
     stop(run, errors.new { kind = "cancelled", message = "its canceller was used", attempts = {} })
   end }
-  if tasks.take_interrupt() then
+  if tasks.take_interrupt(tasks.current()) then
     return errors.new { kind = "cancelled", message = "the task was cancelled", attempts = {} }
   elseif cancel and cancel:cancelled() then
     switch.cancel()

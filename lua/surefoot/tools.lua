@@ -298,7 +298,7 @@ local function open_next(self)
   return continue.source(job)
 end
 
-function Loop:read()
+function Loop:read(task)
   if self.calling then
     run_calls(self)
   end
@@ -313,7 +313,7 @@ function Loop:read()
       return nil, true, nil, failed(self, problem)
     end
   end
-  local chunk, over, result, err = self.inner:read()
+  local chunk, over, result, err = self.inner:read(task)
   if not over then
     return chunk, false
   end

@@ -8,6 +8,7 @@
 local answer = require "surefoot.provider.anthropic_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local outline = require "surefoot.provider.outline"
 local pieces = require "surefoot.provider.pieces"
 
 local M = {}
@@ -32,6 +33,7 @@ local some, some_table, some_text = common.some, common.some_table, common.some_
 ---@field private places table<any, surefoot.AnthropicBlock>  by the events' index
 ---@field private calls integer    tool_use blocks so far
 ---@field private stopped boolean
+---@field private outline surefoot.Outline?  of events that add text to a block
 local Folder = {}
 Folder.__index = Folder
 
@@ -41,7 +43,7 @@ Folder.__index = Folder
 ---@return surefoot.Folder
 function M.new(codec, request)
   return setmetatable({ codec = codec, request = request, message = nil, blocks = {}, places = {}, calls = 0,
-    stopped = false }, Folder)
+    stopped = false, outline = codec.is_ours and outline.new() or nil }, Folder)
 end
 
 local function malformed(message, ...)
@@ -180,9 +182,13 @@ function deltas.compaction_delta(_, _, entry, delta)
   entry.block.content, entry.block.encrypted_content = delta.content, delta.encrypted_content
 end
 
+-- The block that an event speaks of.
+local function grown(self, document)
+  return self.places[some(document.index) or #self.blocks - 1]
+end
+
 function handlers.content_block_delta(self, document)
-  local delta = some_table(document.delta)
-  local entry = self.places[some(document.index) or #self.blocks - 1]
+  local delta, entry = some_table(document.delta), grown(self, document)
   if not delta or not entry then
     return malformed(delta and "a block grew that had not begun" or "content_block_delta without a delta")
   end
@@ -204,7 +210,7 @@ end
 
 -- Arguments that did not come in pieces: those of a tool without any, and what kin of Anthropic's send at once.
 function handlers.content_block_stop(self, document)
-  local entry = self.places[some(document.index) or #self.blocks - 1]
+  local entry = grown(self, document)
   if not entry or not entry.call or entry.texts then
     return "hold"
   end
@@ -264,7 +270,14 @@ end
 ---@return string action
 ---@return any payload
 function Folder:event(name, data)
-  if self.stopped or name == "ping" or not find(data, "%S") then
+  local known, text, entry = self.outline, nil, nil
+  if known and name == "content_block_delta" then
+    text, entry = outline.text(known, data)
+  end
+  if text then
+    pieces.add(entry.texts, text)
+    return "commit", common.text_chunk(text, 1, data, self.codec)
+  elseif self.stopped or name == "ping" or not find(data, "%S") then
     return "hold"
   end
   local document, _, message = self.codec.read(data)
@@ -280,7 +293,13 @@ function Folder:event(name, data)
   elseif not self.message and kind ~= "message_start" then
     return malformed("%s before message_start", kind)
   end
-  return handler(self, document)
+  local action, chunk = handler(self, document)
+  if known and kind == "content_block_delta" and chunk and chunk.text then
+    outline.take(known, data, "text", chunk.text, grown(self, document))
+  elseif known then -- what this event says may bear on all that follow
+    outline.forget(known)
+  end
+  return action, chunk
 end
 
 --- Whether the message has stopped.

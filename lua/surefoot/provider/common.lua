@@ -149,16 +149,22 @@ function M.document_of(reply, read)
   return document
 end
 
--- What few look at is finished when somebody does: _raw is an event whose numbers are still as lua-cjson reads them.
+-- What few look at is made when somebody does: _raw is an event whose numbers are still as lua-cjson reads them, _data
+-- one that was not decoded.
 local chunk_mt = { __name = "surefoot.chunk" }
 
 function chunk_mt.__index(chunk, key)
-  local raw = key == "raw" and rawget(chunk, "_raw")
+  if key ~= "raw" then
+    return nil
+  end
+  local raw, data = rawget(chunk, "_raw"), rawget(chunk, "_data")
   if raw then
     raw = json.finish(raw)
-    chunk.raw, chunk._raw = raw, nil
-    return raw
+  elseif data then
+    raw = chunk._decode(data)
   end
+  chunk.raw, chunk._raw, chunk._data, chunk._decode = raw, nil, nil, nil
+  return raw
 end
 
 --- Gives a chunk the event that it shows. Name raw and _raw (nil) where the chunk is made: then they have their places.
@@ -173,6 +179,16 @@ function M.chunk(chunk, document, finish)
   end
   chunk._raw = document
   return setmetatable(chunk, chunk_mt)
+end
+
+--- The chunk of an event that shows a text and nothing else, and was not decoded.
+---@param text string
+---@param index integer  the choice, from 1
+---@param data string    the event
+---@param codec surefoot.Codec
+---@return surefoot.Chunk
+function M.text_chunk(text, index, data, codec)
+  return setmetatable({ text = text, index = index, _data = data, _decode = codec.decode }, chunk_mt)
 end
 
 --- Structured output, decoded: of a request whose response_format asks for JSON.

@@ -8,6 +8,7 @@ local answer = require "surefoot.provider.openai_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local openai_delta = require "surefoot.provider.openai_delta"
+local outline = require "surefoot.provider.outline"
 local pieces = require "surefoot.provider.pieces"
 
 local M = {}
@@ -15,6 +16,7 @@ local M = {}
 local byte, find = string.byte, string.find
 local null, some, some_table, some_text = json.null, common.some, common.some_table, common.some_text
 local add, fold = pieces.add, openai_delta.fold
+local text_within = outline.text
 local NOTHING, BRACE = common.NOTHING, byte "{"
 
 ---@class surefoot.OpenAIFolder: surefoot.Folder
@@ -26,6 +28,7 @@ local NOTHING, BRACE = common.NOTHING, byte "{"
 ---@field private finished integer
 ---@field private wanted integer  choices that were asked for
 ---@field private done boolean    `[DONE]` was said
+---@field private outline surefoot.Outline?  of events that add text to a choice
 local Folder = {}
 Folder.__index = Folder
 
@@ -38,6 +41,7 @@ function M.new(codec, request)
   return setmetatable({
     codec = codec, request = request, top = {}, states = {}, open = 0, finished = 0,
     wanted = type(n) == "number" and n or 1, done = false,
+    outline = codec.is_ours and outline.new() or nil,
   }, Folder)
 end
 
@@ -52,6 +56,9 @@ local function read_odd(self, name, data)
       return failed("malformed", "the stream ended without a choice")
     end
     self.done = true
+    if self.outline then
+      outline.forget(self.outline)
+    end
     return "complete"
   elseif name == "error" then
     return "fail", common.judge_event((self.codec.decode(data)), data)
@@ -262,7 +269,7 @@ local function added_text(document, choice)
 end
 
 -- The chunk of an event that adds to a choice that has some text already; else nil.
-local function take_text(self, document)
+local function take_text(self, document, data)
   local choices = document.choices
   local choice = type(choices) == "table" and choices[2] == nil and choices[1]
   local index = type(choice) == "table" and choice.index
@@ -272,6 +279,9 @@ local function take_text(self, document)
   if text then
     add(message.content, text)
     state.has_begun = true
+    if self.outline then
+      outline.take(self.outline, data, "content", text, state)
+    end
     return common.chunk({ text = text, index = state.number, usage = nil, raw = nil, _raw = nil }, document,
       self.codec.finish)
   end
@@ -284,7 +294,14 @@ end
 ---@return table? chunk_or_verdict
 ---@return surefoot.Chunk[]? more  where one event speaks of several choices
 function Folder:event(name, data)
-  if self.done then
+  local known, text, state = self.outline, nil, nil
+  if known and name ~= "error" then
+    text, state = text_within(known, data)
+  end
+  if text then
+    add(state.message.content, text)
+    return "commit", common.text_chunk(text, state.number, data, self.codec)
+  elseif self.done then
     return "hold"
   elseif byte(data, 1) ~= BRACE then
     local action, result = read_odd(self, name, data)
@@ -296,9 +313,11 @@ function Folder:event(name, data)
   if type(document) ~= "table" then
     return unreadable(name, data, problem)
   end
-  local chunk = name ~= "error" and take_text(self, document)
+  local chunk = name ~= "error" and take_text(self, document, data)
   if chunk then
     return "commit", chunk
+  elseif known then -- what this event says may bear on all that follow
+    outline.forget(known)
   end
   local verdict = error_of(document, name, data)
   if verdict then
