@@ -445,6 +445,22 @@ describe("the simulated provider #once", function()
       assert.matches("^%d+%-%d+%-%d+T%d+:%d+:%d+Z$", headers["anthropic-ratelimit-tokens-reset"])
       assert.equal(429, ask("a", { max_tokens = 100000 }).status)
     end)
+
+    it("tells what is left of a window, and when all of it will be", function()
+      p:profile("a", { rate = { per_second = 3, window = 1, ratelimit_headers = true } })
+      local told = {}
+      for i = 1, 4 do
+        local headers = ask("a").headers
+        assert.equal("3", headers["x-ratelimit-limit-requests"])
+        told[i] = headers["x-ratelimit-remaining-requests"]
+        local reset = headers["x-ratelimit-reset-requests"]
+        local milliseconds = tonumber(reset:match "^(%d+)ms$") or 1000 * tonumber(reset:match "^([%d.]+)s$")
+        assert.is_true(milliseconds > 500 and milliseconds <= 1000, reset)
+      end
+      assert.same({ "2", "1", "0", "0" }, told)
+      socket.sleep(1.01)
+      assert.equal("2", ask("a").headers["x-ratelimit-remaining-requests"])
+    end)
   end)
 
   describe("counters", function()

@@ -424,6 +424,7 @@ void sf_open_policy(lua_State *L)
   luaL_setfuncs(L, constructors, 0);
   sf_open_policy_guards(L);
   sf_open_policy_balancer(L);
+  sf_open_policy_hedge(L);
   lua_setfield(L, -2, "policy");
   memset(lua_newuserdata(L, sizeof(sf_process_random)), 0, sizeof(sf_process_random));
   lua_pushcclosure(L, sf_random_draw, 1);

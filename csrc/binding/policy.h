@@ -49,6 +49,7 @@ void sf_policy_push_seconds(lua_State *L, int64_t ns);
 /* The constructors of the other policy files, into the table on top of the stack. */
 void sf_open_policy_guards(lua_State *L);
 void sf_open_policy_balancer(lua_State *L);
+void sf_open_policy_hedge(lua_State *L);
 
 SF_END_DECLS
 

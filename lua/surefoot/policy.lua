@@ -71,6 +71,7 @@ local specs = {
     { name = "max_rate", type = "number", above = 0, max = 1e9, doc = "never more per second (default: no ceiling)" },
   },
   balancer = with_test_seams(pick(fields_of(schema.top, "routing"), "strategy decay penalty")),
+  hedge = with_test_seams(pick(fields_of(schema.top, "hedge"), "quantile budget burst min_delay")),
 }
 for _, field in ipairs(fields_of(retry, "budget")) do
   local least = field.name == "capacity" and 0 or field.min
@@ -219,6 +220,23 @@ function M.balancer(options)
     error("balancer.endpoints: is empty", 2)
   end
   return native.balancer(config)
+end
+
+---@class surefoot.policy.Hedge
+---@field answered fun(self, seconds: number)  an attempt answered (first token) so long after its own start
+---@field censored fun(self, seconds: number)  one was given up unanswered by then (a loser, a timeout); failures: neither
+---@field delay fun(self): number?             seconds from an attempt's start; nil: fewer than 50 answers
+---@field began fun(self)                      a first attempt: earns `budget` hedges, up to `burst`
+---@field withdraw fun(self): boolean          takes one hedge; false: none left
+---@field refund fun(self)                     gives one back that was not sent
+---@field balance fun(self): number            hedges left
+
+--- When to ask a second time without waiting for the first answer, and how often that is allowed.
+---@param options? surefoot.policy.Options quantile, budget, burst, min_delay: as in `hedge` of the configuration
+---@return surefoot.policy.Hedge
+function M.hedge(options)
+  local config = read("hedge", options)
+  return native.hedge(config)
 end
 
 ---@class surefoot.policy.Histogram

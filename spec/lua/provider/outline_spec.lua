@@ -121,7 +121,7 @@ local function compare(format, events)
 end
 
 local function openai_event(text, index, rest)
-  return ('{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":%d,"delta":{"content":'
+  return ('{"id":"c","object":"chat.completion.chunk","created":1,"choices":[{"index":%d,"delta":{"content":'
     .. '%s%s},"finish_reason":null}]}'):format(index, json.encode(text), rest or "")
 end
 

@@ -20,17 +20,27 @@ local function bucket(line, what, rate, burst, cost)
 end
 
 -- Admission k is stamped into slot k modulo the limit: the window is free when the stamp there is old enough.
+-- Returns the wait (0: taken), how many more would be admitted now, and the time until all of them would be.
 local function window(line, limit, seconds)
   local t = now()
   local admitted = store.get(line, "admitted") or 0
-  local slot = "admitted." .. admitted % limit
-  local left = (store.get(line, slot) or 0) + seconds - t
-  if admitted >= limit and left > 0 then
-    return left, 0
+  local function left_of(k)
+    return math.max(0, (store.get(line, "admitted." .. k % limit) or 0) + seconds - t)
   end
-  store.set(line, slot, t)
-  store.set(line, "admitted", admitted + 1)
-  return 0, limit - 1
+  local function free_until_full()
+    local taken = 0
+    for k = math.max(0, admitted - limit), admitted - 1 do
+      taken = taken + (left_of(k) > 0 and 1 or 0)
+    end
+    return limit - taken, admitted > 0 and left_of(admitted - 1) or 0
+  end
+  local wait = admitted >= limit and left_of(admitted) or 0
+  if wait == 0 then
+    store.set(line, "admitted." .. admitted % limit, t)
+    admitted = admitted + 1
+    store.set(line, "admitted", admitted)
+  end
+  return wait, free_until_full()
 end
 
 local DAYS = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" }
@@ -100,15 +110,16 @@ function M.admit(line, rate, tokens, anthropic)
   local headers, wait = {}, 0
   if rate.per_second then
     local limit = rate.burst or math.max(1, math.ceil(rate.per_second))
-    local left
+    local left, full_in
     if rate.window then
       limit = math.max(1, math.floor(rate.per_second * rate.window))
-      wait, left = window(line, limit, rate.window)
+      wait, left, full_in = window(line, limit, rate.window)
     else
       wait, left = bucket(line, "rate", rate.per_second, limit, 1)
+      full_in = (limit - left) / rate.per_second
     end
     if rate.ratelimit_headers then
-      announce(headers, anthropic, "requests", limit, left, (limit - left) / rate.per_second)
+      announce(headers, anthropic, "requests", limit, left, full_in)
     end
   end
   if rate.tokens_per_minute then
