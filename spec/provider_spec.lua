@@ -4,6 +4,7 @@ local cjson = require "cjson.safe"
 local http = require "spec.support.http"
 local process = require "spec.support.process"
 local provider = require "spec.support.provider"
+local socket = require "socket"
 
 local p
 
