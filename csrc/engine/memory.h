@@ -50,7 +50,7 @@ void sf_buffer_free(sf_buffer *buffer);
 
 static inline bool sf_buffer_append(sf_buffer *buffer, const char *data, size_t length)
 {
-  if (length > buffer->capacity - buffer->length && !sf_buffer_reserve(buffer, length, 1024)) return false;
+  if (length > buffer->capacity - buffer->length && !sf_buffer_reserve(buffer, length, 256)) return false;
   if (length > 0) memcpy(buffer->data + buffer->length, data, length);
   buffer->length += length;
   return true;

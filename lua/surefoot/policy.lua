@@ -224,7 +224,7 @@ end
 
 ---@class surefoot.policy.Hedge
 ---@field answered fun(self, seconds: number)  an attempt answered (first token) so long after its own start
----@field censored fun(self, seconds: number)  one was given up unanswered by then (a loser, a timeout); failures: neither
+---@field censored fun(self, seconds: number)  one was given up unanswered by then: a loser, a timeout (not: a failure)
 ---@field delay fun(self): number?             seconds from an attempt's start; nil: fewer than 50 answers
 ---@field began fun(self)                      a first attempt: earns `budget` hedges, up to `burst`
 ---@field withdraw fun(self): boolean          takes one hedge; false: none left

@@ -12,6 +12,8 @@ local OPERATIONS = {
   { "rate_limiter_granted", "rate limiter, granted" },
   { "rate_limiter_refused", "rate limiter, refused" },
   { "breaker", "circuit breaker, allow and report" },
+  { "hedge_sample", "hedge, one sample" },
+  { "hedge_sample_and_delay", "hedge, one sample and the delay" },
 }
 
 local taken = {}

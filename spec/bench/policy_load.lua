@@ -35,5 +35,20 @@ local function breaker()
   end)
 end
 
-print(('{"rate_limiter_granted":%.2f,"rate_limiter_refused":%.2f,"breaker":%.2f}'):format(
-  rate_limiter(1000000, true), rate_limiter(0.001, false), breaker()))
+local function hedge(read)
+  local estimator, sum = policy.hedge(), 0
+  local cost = each(function()
+    for i = 1, operations do
+      estimator:answered(0.2 + i % 97 / 97)
+      if read then
+        sum = sum + (estimator:delay() or 0)
+      end
+    end
+  end)
+  assert(not read or sum > 0)
+  return cost
+end
+
+print(('{"rate_limiter_granted":%.2f,"rate_limiter_refused":%.2f,"breaker":%.2f,"hedge_sample":%.2f,'
+  .. '"hedge_sample_and_delay":%.2f}'):format(rate_limiter(1000000, true), rate_limiter(0.001, false), breaker(),
+  hedge(false), hedge(true)))
