@@ -155,12 +155,16 @@ static void test_without_losers_it_is_the_quantile(void)
   sf_hedge_init(&hedge, &usual);
   for (int i = 1; i <= 100; i++) answer(1, (400 + i) * MS);
   about(delay(), 495 * MS);
-  sf_hedge_config median = usual, all = usual;
+  sf_hedge_config median = usual, all = usual, nine_tenths = usual;
   median.quantile = 0.5;
   all.quantile = 1;
   about(sf_hedge_delay(&hedge, &median, SF_SECOND), 450 * MS); /* not the one of init */
   about(sf_hedge_delay(&hedge, &all, SF_SECOND), 500 * MS);
   about(delay(), 495 * MS);
+  nine_tenths.quantile = 0.9; /* in doubles 1 - 0.9 is below 0.1, and it is the ninetieth answer all the same */
+  sf_hedge_init(&hedge, &nine_tenths);
+  for (int i = 1; i <= 10; i++) answer(10, (200 + 10 * i) * MS);
+  about(sf_hedge_delay(&hedge, &nine_tenths, SF_SECOND), 290 * MS);
 }
 
 static void test_those_given_up(void)
@@ -196,16 +200,22 @@ static int until(int64_t ns, int64_t low, int64_t high)
   return -1;
 }
 
+/* Whatever the distance to the next reckoning is. */
 static void test_regimes(void)
 {
-  sf_hedge_init(&hedge, &usual);
-  answer(5000, 50 * MS);
-  WITHIN(delay(), 50 * MS, 51 * MS);
-  WITHIN(until(500 * MS, 120 * MS, 130 * MS), 26, 26 + 64);   /* the quantile has moved, 2.5 medians hold it */
-  WITHIN(until(500 * MS, 500 * MS, 510 * MS), 180, 257 + 64); /* so has the median */
-  answer(5000, 500 * MS);
-  WITHIN(until(50 * MS, 120 * MS, 130 * MS), 256, 256 + 64);
-  WITHIN(until(50 * MS, 50 * MS, 51 * MS), 180, 487 + 64 - 256);
+  for (int phase = 0; phase < 64; phase++) {
+    sf_hedge_init(&hedge, &usual);
+    answer(5000 + phase, 50 * MS);
+    WITHIN(delay(), 50 * MS, 51 * MS);
+    int quantile = until(500 * MS, 120 * MS, 130 * MS); /* it has moved; 2.5 medians hold it */
+    WITHIN(quantile, 26, 26 + 63);
+    WITHIN(quantile + until(500 * MS, 500 * MS, 510 * MS), 257, 257 + 63); /* so has the median */
+    answer(5000 + phase, 500 * MS);
+    WITHIN(delay(), 500 * MS, 510 * MS);
+    int median = until(50 * MS, 120 * MS, 130 * MS);
+    WITHIN(median, 256, 256 + 63);
+    WITHIN(median + until(50 * MS, 50 * MS, 51 * MS), 486, 487 + 63);
+  }
 }
 
 static void test_memory_of_an_hour(void)
@@ -264,6 +274,11 @@ static void test_bucket_never_holds_more(void)
   sf_hedge_init(&hedge, &usual);
   for (int n = 0; n < 1000; n++) sf_hedge_began(&hedge, &usual);
   for (int n = 0; n < 1000; n++) sf_hedge_refund(&hedge, &usual);
+  CHECK_IS(hedge.spent, 0);
+  CHECK(sf_hedge_withdraw(&hedge, &usual));
+  for (int n = 0; n < 19; n++) sf_hedge_began(&hedge, &usual);
+  CHECK(hedge.spent > 0);
+  sf_hedge_refund(&hedge, &usual); /* no more than what is missing */
   CHECK_IS(hedge.spent, 0);
   int granted = 0;
   while (sf_hedge_withdraw(&hedge, &usual)) granted++;
@@ -328,7 +343,7 @@ int main(int argc, char **argv)
     { "the curve is Kaplan and Meier's", test_is_kaplan_and_meiers },
     { "without losers it is the quantile of the sample", test_without_losers_it_is_the_quantile },
     { "attempts given up count until then", test_those_given_up },
-    { "a new regime is followed within 321 samples", test_regimes },
+    { "a new regime is followed within 320 samples", test_regimes },
     { "an hour is remembered, a stale now brings nothing back", test_memory_of_an_hour },
     { "any now and any duration are taken", test_any_now },
     { "so many first attempts earn one hedge", test_bucket_arithmetic },
