@@ -66,6 +66,7 @@ build = {
         "csrc/engine/transport_curl.c",
         "csrc/engine/transport_curl_answer.c",
         "csrc/engine/transport_curl_carrier.c",
+        "csrc/engine/transport_curl_link.c",
         "csrc/engine/transport_sim.c",
         "csrc/policy/adaptive_rate.c",
         "csrc/policy/backoff.c",

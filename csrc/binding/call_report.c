@@ -3,6 +3,36 @@
 
 #include "objects.h"
 
+/* Why there is no connection; "proxy_" stands before it where the cause lies there. */
+static const char *const cause_names[] = {
+  [SF_CAUSE_NAME] = "name_unknown",           [SF_CAUSE_REFUSED] = "refused",
+  [SF_CAUSE_UNREACHABLE] = "unreachable",     [SF_CAUSE_UNTRUSTED] = "certificate_untrusted",
+  [SF_CAUSE_EXPIRED] = "certificate_expired", [SF_CAUSE_OTHER_NAME] = "certificate_name",
+  [SF_CAUSE_FILE] = "certificate_file",       [SF_CAUSE_NOT_TLS] = "not_tls",
+  [SF_CAUSE_CREDENTIALS] = "credentials",     [SF_CAUSE_DENIED] = "denied",
+};
+
+/* One step of the way to a connection: the seconds from the end of the one before, `*from`, to its own. */
+static void set_step(lua_State *L, const char *name, uint32_t *from, uint32_t to)
+{
+  if (to < *from || to == 0) return;
+  sf_set_number(L, name, (double)(to - *from) / 1e6);
+  *from = to;
+}
+
+/* Into the table on top of the stack. */
+static void set_link(lua_State *L, const sf_link *link)
+{
+  uint32_t from = 0;
+  set_step(L, "dns", &from, link->resolve_us);
+  set_step(L, "tcp", &from, link->connect_us);
+  set_step(L, "tls", &from, link->tls_us);
+  if (link->addresses[0] != '\0') sf_set_string(L, "address", link->addresses);
+  if (link->cause == SF_CAUSE_NONE) return;
+  lua_pushfstring(L, "%s%s", link->proxy ? "proxy_" : "", cause_names[link->cause]);
+  lua_setfield(L, -2, "cause");
+}
+
 /*
  * What there is to know of a call that succeeded at once, as one string: most results are never asked for their trail, and
  * the call need not live on for those that are. Read by core.read_receipt.
@@ -12,15 +42,16 @@ typedef struct sf_receipt {
   uint32_t endpoint, key, route;      /* 0-based */
   int status;
   bool reused, restarted;
+  bool linked; /* a new connection: its sf_link follows, before the model's name */
 } sf_receipt;
 
 void sf_push_receipt(lua_State *L, const sf_call *call)
 {
   const sf_trail *trail = &call->trail[0];
   const char *model = call->client->models[trail->model];
-  size_t length = strlen(model);
-  char text[sizeof(sf_receipt) + 128];
-  if (call->attempt_count != 1 || length > sizeof text - sizeof(sf_receipt)) {
+  size_t length = strlen(model), link = trail->link.connect_us > 0 ? sizeof trail->link : 0;
+  char text[sizeof(sf_receipt) + sizeof(sf_link) + 128];
+  if (call->attempt_count != 1 || length > 128) {
     lua_pushnil(L);
     return;
   }
@@ -35,9 +66,11 @@ void sf_push_receipt(lua_State *L, const sf_call *call)
   receipt.status = trail->status;
   receipt.reused = trail->reused;
   receipt.restarted = trail->restarted;
+  receipt.linked = link > 0;
   memcpy(text, &receipt, sizeof receipt);
-  memcpy(text + sizeof receipt, model, length); /* NOLINT(bugprone-not-null-terminated-result): a slice */
-  lua_pushlstring(L, text, sizeof receipt + length);
+  memcpy(text + sizeof receipt, &trail->link, link);
+  memcpy(text + sizeof receipt + link, model, length); /* NOLINT(bugprone-not-null-terminated-result): a slice */
+  lua_pushlstring(L, text, sizeof receipt + link + length);
 }
 
 /* core.read_receipt(receipt) -> the one entry of the trail, as call:trail gives it */
@@ -48,17 +81,25 @@ int sf_lua_read_receipt(lua_State *L)
   sf_receipt receipt;
   luaL_argcheck(L, length >= sizeof receipt, 1, "no receipt");
   memcpy(&receipt, text, sizeof receipt);
-  lua_createtable(L, 0, 14);
+  sf_link link = { 0 };
+  size_t model = sizeof receipt;
+  if (receipt.linked) {
+    luaL_argcheck(L, length >= model + sizeof link, 1, "no receipt");
+    memcpy(&link, text + model, sizeof link);
+    model += sizeof link;
+  }
+  lua_createtable(L, 0, 18);
   sf_set_count(L, "endpoint", receipt.endpoint + 1);
   sf_set_count(L, "key", receipt.key + 1);
   sf_set_count(L, "route", receipt.route + 1);
-  lua_pushlstring(L, text + sizeof receipt, length - sizeof receipt);
+  lua_pushlstring(L, text + model, length - model);
   lua_setfield(L, -2, "model");
   sf_set_count(L, "status", (uint64_t)receipt.status);
   sf_set_string(L, "kind", sf_kind_name(SF_KIND_OK));
   sf_set_number(L, "waited", receipt.waited);
   sf_set_number(L, "latency", receipt.latency);
   if (receipt.first_byte >= 0) sf_set_number(L, "first_byte", receipt.first_byte);
+  set_link(L, &link);
   sf_set_flag(L, "hedge", false);
   sf_set_flag(L, "reused", receipt.reused);
   if (receipt.restarted) sf_set_flag(L, "restarted", true);
@@ -68,7 +109,7 @@ int sf_lua_read_receipt(lua_State *L)
 static void push_trail(lua_State *L, const sf_call *call, const sf_trail *trail)
 {
   int64_t latency = trail->ended ? trail->latency_ns : sf_engine_now(call->engine) - trail->started_ns;
-  lua_createtable(L, 0, 14);
+  lua_createtable(L, 0, 18);
   sf_set_count(L, "endpoint", trail->endpoint + 1);
   sf_set_count(L, "key", trail->key + 1);
   sf_set_count(L, "route", trail->route + 1);
@@ -79,6 +120,7 @@ static void push_trail(lua_State *L, const sf_call *call, const sf_trail *trail)
   sf_set_number(L, "waited", (double)trail->waited_ns / 1e9);
   sf_set_number(L, "latency", (double)latency / 1e9);
   if (trail->first_byte_ns >= 0) sf_set_number(L, "first_byte", (double)trail->first_byte_ns / 1e9);
+  set_link(L, &trail->link);
   sf_set_flag(L, "hedge", trail->hedge);
   sf_set_flag(L, "reused", trail->reused);
   if (trail->restarted) sf_set_flag(L, "restarted", true);

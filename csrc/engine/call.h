@@ -53,6 +53,7 @@ typedef struct sf_trail {
   int64_t latency_ns;    /* start to end */
   int64_t first_byte_ns; /* start to first body byte; < 0 = none came */
   const char *message;   /* see sf_message_set */
+  sf_link link;          /* when it has ended */
 } sf_trail;
 
 /* Something to tell an observer. */

@@ -67,6 +67,7 @@ static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
   trail->status = attempt->status;
   trail->reused = attempt->reused;
   trail->restarted = attempt->restarted;
+  trail->link = attempt->exchange.link;
   trail->latency_ns = (attempt->ended ? attempt->ended_ns : now) - trail->started_ns;
   if (attempt->first_byte) trail->first_byte_ns = attempt->first_byte_ns - trail->started_ns;
   if (kind == SF_KIND_OK) {

@@ -52,6 +52,7 @@ typedef enum {
   SF_RESULT_CONNECT_FAILED, /* TCP or proxy */
   SF_RESULT_TLS_FAILED,     /* handshake */
   SF_RESULT_CERTIFICATE,    /* theirs was refused, or ours is missing: the same again is no help */
+  SF_RESULT_PROXY_REFUSED,  /* it says no: the same again is no help */
   SF_RESULT_LOST,           /* the connection died (reset, closed, protocol error) */
   SF_RESULT_TRUNCATED,      /* headers came, the body ended before its end */
   SF_RESULT_UNDECODABLE,    /* content-encoding damaged or unknown */
@@ -66,9 +67,33 @@ typedef struct sf_done {
   bool any_response;   /* at least one byte of response came */
   uint64_t bytes_sent; /* request bytes that left, headers included */
   uint64_t bytes_received;
-  int64_t resolve_ns, connect_ns, tls_ns; /* since start; < 0 = unknown or not done */
-  const char *message;                    /* for people; valid during the up-call; never holds a key */
+  const char *message; /* for people; valid during the up-call; never holds a key */
 } sf_done;
+
+/* Why there is no connection: what somebody would have to change. */
+typedef enum {
+  SF_CAUSE_NONE, /* not known, or time was up */
+  SF_CAUSE_NAME, /* nobody knows it */
+  SF_CAUSE_REFUSED,
+  SF_CAUSE_UNREACHABLE,
+  SF_CAUSE_UNTRUSTED,   /* a certificate of an issuer that is not trusted */
+  SF_CAUSE_EXPIRED,     /* or not yet valid */
+  SF_CAUSE_OTHER_NAME,  /* a certificate for another host */
+  SF_CAUSE_FILE,        /* of ours: certificates or a key that cannot be read */
+  SF_CAUSE_NOT_TLS,     /* the other side speaks something else */
+  SF_CAUSE_CREDENTIALS, /* the proxy wants some, or others */
+  SF_CAUSE_DENIED,      /* the proxy does not want to */
+} sf_cause;
+
+enum { SF_ADDRESSES_BYTES = 64 };
+
+/* The way to a connection, as far as it was gone. Times are since the start; 0 = not done, or done for another exchange. */
+typedef struct sf_link {
+  uint32_t resolve_us, connect_us, tls_us;
+  sf_cause cause;
+  bool proxy;                         /* the cause lies with the proxy */
+  char addresses[SF_ADDRESSES_BYTES]; /* tried, with spaces between; with a connection: the one that it goes to */
+} sf_link;
 
 /* The caller's half of an exchange: embed it, fill `up` and `request` before start. */
 typedef struct sf_exchange_up {
@@ -84,6 +109,7 @@ struct sf_exchange {
   const sf_exchange_up *up;
   const sf_request *request; /* outlives the exchange */
   void *carrier;             /* the transport's own; NULL when not in its hands */
+  sf_link link;              /* written by the transport: final with connected, done or cancel */
 };
 
 typedef struct sf_transport_ops {

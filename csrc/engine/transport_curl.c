@@ -101,6 +101,7 @@ curl_socket_t sf_curl_on_open(void *context, curlsocktype purpose, struct curl_s
   carrier->owner->reactor->ops->forget(carrier->owner->reactor, fd); /* whatever had the number before */
   carrier->opened = true;
   carrier->socket = fd;
+  sf_carrier_tries(carrier, &address->addr);
   return fd;
 }
 
@@ -139,8 +140,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
   sf_curl *curl = context;
   sf_reactor *reactor = curl->reactor;
   sf_carrier *carrier = NULL; /* newer libcurls hand over handles of their own here */
-  if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &carrier) == CURLE_OK && carrier != NULL)
+  if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &carrier) == CURLE_OK && carrier != NULL) {
     carrier->socket = what != CURL_POLL_REMOVE ? fd : CURL_SOCKET_BAD;
+    if (what & CURL_POLL_IN) sf_carrier_listens(carrier);
+  }
   /* a resolver's will be closed without a word to us */
   if (what == CURL_POLL_REMOVE && (!is_ours(curl, fd) || closed_in_silence(curl, fd))) {
     reactor->ops->forget(reactor, fd);
@@ -281,7 +284,9 @@ static bool transport_start(sf_transport *transport, sf_exchange *exchange, int6
   if (carrier == NULL) return false;
   curl->now_ns = now;
   carrier->exchange = exchange;
+  carrier->started_ns = sf_clock_now();
   exchange->carrier = carrier;
+  exchange->link = (sf_link){ 0 };
   sf_carrier_move(carrier, &curl->running);
   if (carrier->shared) curl->together++;
   else curl->alone++;
@@ -297,7 +302,10 @@ static bool transport_start(sf_transport *transport, sf_exchange *exchange, int6
 
 static void let_go(sf_carrier *carrier)
 {
-  if (carrier->exchange != NULL) carrier->exchange->carrier = NULL;
+  if (carrier->exchange != NULL) {
+    if (!carrier->requested) sf_carrier_note_link(carrier, NULL);
+    carrier->exchange->carrier = NULL;
+  }
   carrier->exchange = NULL;
   if (carrier->owner->inside) sf_carrier_move(carrier, &carrier->owner->fallen);
   else finish(carrier, CURLE_OK);
@@ -445,6 +453,7 @@ static void transport_free(sf_transport *transport)
   while (curl->fallen != NULL) let_go(curl->fallen);
   while (curl->idle != NULL) sf_carrier_free(curl->idle);
   if (curl->multi != NULL) curl_multi_cleanup(curl->multi);
+  sf_curl_drop_names(curl, false);
   sf_free(curl->opened);
   sf_free(curl);
 }
@@ -469,6 +478,7 @@ static void transport_abandon(sf_transport *transport)
   forsake_all(&curl->running);
   forsake_all(&curl->fallen);
   forsake_all(&curl->idle);
+  sf_curl_drop_names(curl, true);
   sf_free(curl->opened);
   sf_free(curl);
 }

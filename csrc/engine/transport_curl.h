@@ -1,8 +1,9 @@
 /*
- * transport_curl.h: what the three files of the libcurl transport share.
+ * transport_curl.h: what the four files of the libcurl transport share.
  *
  *   transport_curl.c          the multi handle: sockets, timer, turns, start and cancel, life and rebirth
  *   transport_curl_carrier.c  easy handles: options of a line, the request, the pool
+ *   transport_curl_link.c     the way to a connection: names, addresses, times, and why there is none
  *   transport_curl_answer.c   what comes back: headers, body, and how it ended
  */
 #ifndef SF_TRANSPORT_CURL_H
@@ -46,9 +47,11 @@ typedef struct sf_carrier {
   bool requested; /* the request was handed to a connection */
   bool again;     /* libcurl wanted to send the request a second time */
   bool refused;   /* a limit, or the other side of the seam, said no */
+  bool denied;    /* the proxy answered for itself */
   bool spoiled;   /* the body that is sent has a problem */
   bool held;      /* sending waits until what has come is read */
   bool any_response, headers_done, any_body, http2;
+  int64_t started_ns;
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
   uint64_t body_offset; /* what libcurl takes next of a body that it asks for */
@@ -77,6 +80,7 @@ struct sf_curl {
   bool cap_harms;         /* a server that was said to speak HTTP/2 does not */
   uint8_t *opened;        /* by fd: a socket that libcurl had from us; see transport_curl.c */
   size_t opened_capacity;
+  struct sf_names *names; /* addresses that were asked of name servers of lines' own */
 };
 
 SF_BEGIN_DECLS
@@ -97,6 +101,18 @@ void sf_carrier_report(sf_carrier *carrier, CURLcode code, sf_done *done);
 size_t sf_carrier_on_header(char *line, size_t one, size_t length, void *context);
 size_t sf_carrier_on_body(char *data, size_t one, size_t length, void *context);
 int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port);
+
+/* The addresses that this name server gave, apart from all others; NULL: memory. */
+CURLSH *sf_curl_names(sf_curl *curl, const char *doh_url);
+void sf_curl_drop_names(sf_curl *curl, bool forsake);
+
+/* Into the exchange's link: an address that is tried; when its socket was first read; all there is to know, `address` NULL before there is a connection;
+ * why there is none, which carrier->error then says, too. */
+void sf_carrier_tries(sf_carrier *carrier, const struct sockaddr *address);
+void sf_carrier_listens(sf_carrier *carrier);
+void sf_carrier_note_link(const sf_carrier *carrier, const char *address);
+void sf_carrier_explain(sf_carrier *carrier, CURLcode code, sf_result result);
+bool sf_carrier_is_denied(const sf_carrier *carrier); /* the status is the proxy's own, not the line's */
 
 curl_socket_t sf_curl_on_open(void *carrier, curlsocktype purpose, struct curl_sockaddr *address);
 int sf_curl_on_close(void *curl, curl_socket_t fd);

@@ -10,7 +10,7 @@
 
 int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
-  (void)remote_ip, (void)local_ip, (void)remote_port, (void)local_port;
+  (void)local_ip, (void)remote_port, (void)local_port;
   sf_carrier *carrier = context;
   if (carrier->exchange == NULL) return CURL_PREREQFUNC_ABORT;
   if (carrier->requested) { /* libcurl repeats by itself what died on a kept connection; that is not its to decide */
@@ -18,6 +18,7 @@ int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int 
     return CURL_PREREQFUNC_ABORT;
   }
   carrier->requested = true;
+  sf_carrier_note_link(carrier, remote_ip);
   carrier->exchange->up->connected(carrier->exchange);
   return carrier->exchange != NULL ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
@@ -25,6 +26,8 @@ int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int 
 static bool pass_headers(sf_carrier *carrier)
 {
   sf_exchange *exchange = carrier->exchange;
+  carrier->denied = sf_carrier_is_denied(carrier);
+  if (carrier->denied) return false;
   const char *block = carrier->block.length > 0 ? carrier->block.data : "";
   bool taken = exchange->up->headers(exchange, carrier->status, block, carrier->block.length);
   carrier->refused = !taken;
@@ -194,6 +197,7 @@ static sf_result judge(const sf_carrier *carrier, CURLcode code)
 {
   if (carrier->refused) return SF_RESULT_TOO_LARGE;
   if (carrier->spoiled) return SF_RESULT_BAD_REQUEST;
+  if (carrier->denied) return SF_RESULT_PROXY_REFUSED;
   if (carrier->again) return SF_RESULT_LOST;
   if (is_overlong(carrier, code)) return SF_RESULT_UNDECODABLE;
   switch (ending_of(code)) {
@@ -217,18 +221,12 @@ static const char *message_of(const sf_carrier *carrier, CURLcode code, sf_resul
 {
   if (result == SF_RESULT_COMPLETE) return "";
   if (carrier->spoiled) return carrier->exchange->request->upload->problem;
+  if (carrier->denied) return carrier->error;
   if (carrier->again) return "the kept connection died before the first response byte";
   if (result == SF_RESULT_TOO_LARGE) return carrier->any_body ? "the body is too large" : "the headers are too large";
   if (is_overlong(carrier, code)) return "the content coding ends before the body";
   if (code == CURLE_OK) return carrier->headers_done ? "the body ended early" : "the connection ended unanswered";
   return carrier->error[0] != '\0' ? carrier->error : curl_easy_strerror(code);
-}
-
-/* libcurl tells microseconds since the start, and 0 for what was not done. */
-static int64_t time_of(const sf_carrier *carrier, CURLINFO info)
-{
-  curl_off_t microseconds = carrier->opened ? number(carrier, info) : 0;
-  return microseconds > 0 ? (int64_t)microseconds * 1000 : -1;
 }
 
 /* libcurl's size of the request holds the head and, by version and size of the body, the body too or not. */
@@ -242,25 +240,36 @@ static uint64_t bytes_sent(const sf_carrier *carrier)
 
 static sf_phase phase_of(const sf_carrier *carrier)
 {
-  if (!carrier->requested) return SF_PHASE_CONNECT;
+  if (!carrier->requested || carrier->denied) return SF_PHASE_CONNECT;
   return carrier->any_body ? SF_PHASE_IDLE : SF_PHASE_FIRST_BYTE;
+}
+
+/* No connection to the line: why, and is it any use to try again? */
+static sf_result unconnected(sf_carrier *carrier, CURLcode code, sf_result result)
+{
+  bool known = carrier->denied || result == SF_RESULT_RESOLVE_FAILED || result == SF_RESULT_CONNECT_FAILED ||
+               result == SF_RESULT_TLS_FAILED || result == SF_RESULT_CERTIFICATE;
+  if (!carrier->requested) sf_carrier_note_link(carrier, NULL);
+  if (known) sf_carrier_explain(carrier, code, result);
+  sf_cause cause = carrier->exchange->link.cause;
+  return cause == SF_CAUSE_CREDENTIALS || cause == SF_CAUSE_DENIED ? SF_RESULT_PROXY_REFUSED : result;
 }
 
 void sf_carrier_report(sf_carrier *carrier, CURLcode code, sf_done *done)
 {
   sf_result result = judge(carrier, code);
+  sf_phase phase = phase_of(carrier);
+  if (phase == SF_PHASE_CONNECT) result = unconnected(carrier, code, result);
+  bool sent = phase != SF_PHASE_CONNECT; /* else the bytes were for the proxy */
   long headers = 0;
   curl_easy_getinfo(carrier->easy, CURLINFO_HEADER_SIZE, &headers);
   *done = (sf_done){
     .result = result,
-    .phase = phase_of(carrier),
+    .phase = phase,
     .reused = carrier->requested && !carrier->opened,
     .any_response = carrier->any_response,
-    .bytes_sent = carrier->requested ? bytes_sent(carrier) : 0, /* else they are CONNECT's */
+    .bytes_sent = sent ? bytes_sent(carrier) : 0,
     .bytes_received = (uint64_t)headers + (uint64_t)number(carrier, CURLINFO_SIZE_DOWNLOAD_T),
-    .resolve_ns = time_of(carrier, CURLINFO_NAMELOOKUP_TIME_T),
-    .connect_ns = time_of(carrier, CURLINFO_CONNECT_TIME_T),
-    .tls_ns = time_of(carrier, CURLINFO_APPCONNECT_TIME_T),
     .message = message_of(carrier, code, result),
   };
 }

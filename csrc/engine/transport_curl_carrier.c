@@ -82,9 +82,9 @@ static const struct {
   CURLoption option;
   size_t offset;
 } line_texts[] = {
-  { CURLOPT_CAINFO, offsetof(sf_line, ca_file) },  { CURLOPT_SSLCERT, offsetof(sf_line, cert_file) },
-  { CURLOPT_SSLKEY, offsetof(sf_line, key_file) }, { CURLOPT_PROXY, offsetof(sf_line, proxy) },
-  { CURLOPT_DOH_URL, offsetof(sf_line, doh_url) },
+  { CURLOPT_CAINFO, offsetof(sf_line, ca_file) },  { CURLOPT_PROXY_CAINFO, offsetof(sf_line, ca_file) },
+  { CURLOPT_SSLKEY, offsetof(sf_line, key_file) }, { CURLOPT_SSLCERT, offsetof(sf_line, cert_file) },
+  { CURLOPT_DOH_URL, offsetof(sf_line, doh_url) }, { CURLOPT_PROXY, offsetof(sf_line, proxy) },
 };
 enum { LINE_TEXTS = sizeof line_texts / sizeof *line_texts };
 
@@ -230,24 +230,43 @@ static long http_version(const sf_request *request)
   return sf_carrier_http2_sound() ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_1_1;
 }
 
-/* libcurl would look through the environment for every request. */
-static bool may_have_proxy(const sf_line *line)
+/* The hosts to be reached without a proxy: none where one was given, whatever the environment says; all where there is
+ * none, else libcurl would look through the environment for every request. NULL: the environment knows. */
+static const char *without_proxy(const sf_line *line)
 {
   static const char *const variables[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
-  if (line->proxy != NULL) return line->proxy[0] != '\0';
+  if (line->proxy != NULL) return line->proxy[0] != '\0' ? "" : "*";
   for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-    if (getenv(variables[i]) != NULL) return true;
-  return false;
+    if (getenv(variables[i]) != NULL) return NULL;
+  return "*";
+}
+
+static bool set_proxy(CURL *easy, const sf_line *line)
+{
+  const char *without = without_proxy(line);
+  bool ok = true;
+  if (without != NULL) SET(easy, CURLOPT_NOPROXY, without);
+  SET(easy, CURLOPT_PROXY_SSL_VERIFYPEER, line->tls_insecure ? 0L : 1L);
+  SET(easy, CURLOPT_PROXY_SSL_VERIFYHOST, line->tls_insecure ? 0L : 2L);
+  return ok;
+}
+
+/* A reset leaves it as it was. */
+static bool set_names(sf_carrier *carrier, const sf_line *line)
+{
+  CURLSH *share = line->doh_url != NULL ? sf_curl_names(carrier->owner, line->doh_url) : NULL;
+  bool ok = line->doh_url == NULL || share != NULL;
+  SET(carrier->easy, CURLOPT_SHARE, share);
+  return ok;
 }
 
 static bool set_line(sf_carrier *carrier, const sf_request *request)
 {
   CURL *easy = carrier->easy;
   const sf_line *line = request->line;
-  bool ok = set_addresses(carrier, line);
+  bool ok = set_addresses(carrier, line) && set_names(carrier, line) && set_proxy(easy, line);
   for (size_t i = 0; i < LINE_TEXTS; i++)
     if (line_text(line, i) != NULL) SET(easy, line_texts[i].option, line_text(line, i));
-  if (!may_have_proxy(line)) SET(easy, CURLOPT_NOPROXY, "*");
   long version = http_version(request);
   SET(easy, CURLOPT_HTTP_VERSION, version);
   SET(easy, CURLOPT_PIPEWAIT, (long)(version != CURL_HTTP_VERSION_1_1));
@@ -425,9 +444,10 @@ static bool set_request(sf_carrier *carrier, const sf_request *request)
     SET(easy, CURLOPT_POSTFIELDS, request->body != NULL ? request->body : "");
     SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body != NULL ? request->body_length : 0));
   }
-  if (request->fresh != carrier->fresh) {
-    SET(easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
-    carrier->fresh = request->fresh;
+  bool fresh = request->fresh || request->line->keepalive_idle_ns == 0;
+  if (fresh != carrier->fresh) {
+    SET(easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
+    carrier->fresh = fresh;
   }
   return ok;
 }
@@ -437,6 +457,7 @@ static void begin(sf_carrier *carrier, const sf_request *request)
   carrier->http2 = http_version(request) != CURL_HTTP_VERSION_1_1; /* until the status line tells */
   carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
   carrier->opened = carrier->requested = carrier->again = carrier->refused = carrier->spoiled = carrier->held = false;
+  carrier->denied = false;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
   carrier->dry_until_ns = 0;
   carrier->body_offset = 0;

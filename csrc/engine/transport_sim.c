@@ -68,21 +68,19 @@ static void finish(sf_actor *actor, sf_result result, sf_phase phase, const char
                    .reused = reused,
                    .any_response = answered,
                    .message = message,
-                   .bytes_sent = phase == SF_PHASE_CONNECT ? 0 : bytes_of(exchange->request),
-                   .resolve_ns = -1,
-                   .connect_ns = actor->script.connect_ns,
-                   .tls_ns = -1 };
+                   .bytes_sent = phase == SF_PHASE_CONNECT ? 0 : bytes_of(exchange->request) };
   actor_free(actor);
   exchange->up->done(exchange, &done);
 }
 
 static const struct {
   sf_result result;
+  sf_cause cause;
   const char *message;
 } connect_faults[] = {
-  [SF_FAULT_RESOLVE] = { SF_RESULT_RESOLVE_FAILED, "could not resolve host" },
-  [SF_FAULT_CONNECT] = { SF_RESULT_CONNECT_FAILED, "connection refused" },
-  [SF_FAULT_TLS] = { SF_RESULT_TLS_FAILED, "TLS handshake failed" },
+  [SF_FAULT_RESOLVE] = { SF_RESULT_RESOLVE_FAILED, SF_CAUSE_NAME, "could not resolve host" },
+  [SF_FAULT_CONNECT] = { SF_RESULT_CONNECT_FAILED, SF_CAUSE_REFUSED, "connection refused" },
+  [SF_FAULT_TLS] = { SF_RESULT_TLS_FAILED, SF_CAUSE_NONE, "TLS handshake failed" },
 };
 
 static void schedule(sf_actor *actor, sf_sim_stage stage, int64_t at_ns)
@@ -97,9 +95,11 @@ static void on_connect(sf_actor *actor)
 {
   const sf_script *script = &actor->script;
   if (script->fault >= SF_FAULT_RESOLVE) {
+    actor->exchange->link.cause = connect_faults[script->fault].cause;
     finish(actor, connect_faults[script->fault].result, SF_PHASE_CONNECT, connect_faults[script->fault].message);
     return;
   }
+  actor->exchange->link.connect_us = (uint32_t)(script->connect_ns / 1000);
   actor->exchange->up->connected(actor->exchange);
   sf_body *upload = actor->exchange->request->upload;
   if (upload != NULL && !sf_body_is_intact(upload)) {
@@ -186,6 +186,7 @@ static bool sim_start(sf_transport *transport, sf_exchange *exchange, int64_t no
   sim->last = actor;
   if (sim->unseen == NULL) sim->unseen = actor;
   exchange->carrier = actor;
+  exchange->link = (sf_link){ 0 };
   return true;
 }
 
