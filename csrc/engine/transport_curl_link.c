@@ -110,10 +110,10 @@ bool sf_carrier_is_denied(const sf_carrier *carrier)
   return carrier->status == 407 && is_proxied(carrier) && passed_on;
 }
 
-/* "host:port" of the proxy's URL: what else is in it is nobody's business. */
-static void proxy_place(const sf_carrier *carrier, char *place)
+/* "host:port" of a URL: what else is in it is nobody's business. */
+static void place_of(const char *url, char *place)
 {
-  const char *url = carrier->exchange->request->line->proxy, *start = strstr(url, "://");
+  const char *start = strstr(url, "://");
   start = start != NULL ? start + 3 : url;
   size_t length = strcspn(start, "/?#"), at = length;
   while (at > 0 && start[at - 1] != '@') at--;
@@ -215,13 +215,20 @@ static sf_reason reason_of(const sf_carrier *carrier, CURLcode code, sf_result r
 /* "the proxy 127.0.0.1:3128 cannot be reached"; "Failed to connect to api.example port 443 (::1 127.0.0.1)". */
 static int say(const sf_carrier *carrier, const sf_reason *reason, const char *what, char *text, size_t size)
 {
-  char place[PLACE_BYTES];
+  char place[PLACE_BYTES], host[PLACE_BYTES];
+  const sf_line *line = carrier->exchange->request->line;
   const char *addresses = carrier->exchange->link.addresses;
   const char *stop = reason->error != 0 ? strstr(what, " after ") : NULL; /* that is told elsewhere */
   int length = (int)(stop != NULL ? (size_t)(stop - what) : strlen(what));
-  if (is_proxied(carrier)) proxy_place(carrier, place);
+  if (is_proxied(carrier)) place_of(line->proxy, place);
   if (reason->problem != NULL) return snprintf(text, size, "the proxy %s %s", place, reason->problem);
   if (reason->proxy) return snprintf(text, size, "the proxy %s: %s", place, what);
+  if (reason->cause == SF_CAUSE_NAME && line->doh_url != NULL) {
+    place_of(line->doh_url, place);
+    place_of(carrier->exchange->request->url, host);
+    host[strcspn(host, ":")] = '\0';
+    return snprintf(text, size, "Could not resolve host: %s (asked %s over HTTPS)", host, place);
+  }
   if (reason->error == 0 || strchr(addresses, ' ') == NULL) return snprintf(text, size, "%.*s", length, what);
   return snprintf(text, size, "%.*s (%s)", length, what, addresses);
 }

@@ -4,6 +4,7 @@
 -- it is, what was given and what is allowed; keys and header values are never shown.
 
 local check = require "surefoot.config.check"
+local network = require "surefoot.config.network"
 local presets = require "surefoot.presets"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
@@ -181,7 +182,7 @@ local function resolve_endpoint(given, top, context, path)
     preset = preset, traits = traits_of(given, top, preset),
     keys = keys_of(given, top, preset, context.environment),
     headers = headers_of(given, top, preset),
-    proxy = over(given, top, "proxy"),
+    proxy = over(given, top, "proxy") or network.environment_proxy(parsed, context.proxies),
     http_version = over(given, top, "http_version") or "auto",
     rate = fill_rate(switch(endpoint_field.rate, given.rate)),
     concurrency = switch(endpoint_field.concurrency, given.concurrency),
@@ -225,7 +226,8 @@ local function resolve(given, environment)
   local context = {
     base_url = top.base_url or preset and preset.base_url,
     provider = top.provider or preset and preset.provider or "openai",
-    preset = preset, names = {}, allow_plaintext = top.allow_plaintext, environment = environment,
+    preset = preset, names = {}, allow_plaintext = top.allow_plaintext, environment = environment or os.getenv,
+    proxies = environment and function() end or os.getenv, -- where another one is given there is no network
   }
   if not context.base_url and not top.endpoints then
     check.fail("surefoot.new", "where to? Give one of preset, base_url or endpoints")
@@ -254,7 +256,7 @@ end
 ---@param environment (fun(name: string): string?)? where presets look for keys (default os.getenv)
 ---@return table config
 function M.resolve(given, environment)
-  return resolve(given, environment or os.getenv)
+  return resolve(given, environment)
 end
 
 --- Checks the options of one call. Throws a message without a position.

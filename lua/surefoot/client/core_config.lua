@@ -2,7 +2,6 @@
 
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
-local url = require "surefoot.config.url"
 
 local function header_lines(headers)
   local lines = {}
@@ -53,7 +52,7 @@ local function endpoint_config(endpoint, keepalive, agent)
     name = endpoint.name, url = endpoint.url, weight = endpoint.weight, priority = endpoint.priority,
     keys = key_headers(endpoint), headers = header_lines(headers), timeout = timeouts(endpoint.timeout),
     breaker = endpoint.breaker or false, rate = endpoint.rate, concurrency = endpoint.concurrency,
-    proxy = endpoint.proxy or url.is_loopback(endpoint.host) and "" or nil, -- the environment's is not for this machine
+    proxy = endpoint.proxy or "",
     tls = tls, resolve = resolve_entries(endpoint), dns_cache = dns.cache, ip_version = dns.ip_version,
     doh_url = dns.doh_url, http_version = endpoint.http_version, keepalive = keepalive,
   }

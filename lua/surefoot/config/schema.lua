@@ -123,18 +123,20 @@ local hedge = {
 }
 
 local tls = {
-  { name = "ca_file", type = "string", doc = "certificates to trust instead of the system's" },
+  { name = "ca_file", type = "string", doc = "certificates to trust instead of the system's, also of an https proxy" },
   { name = "cert", type = "string", doc = "client certificate (PEM file)" },
   { name = "key", type = "string", doc = "its key (PEM file)" },
   { name = "verify", type = "boolean", default = true, doc = "false trusts anybody: for tests only" },
 }
 
 local dns = {
-  { name = "hosts", type = "map", of = { type = "string" }, doc = "addresses instead of a lookup: host to IP address" },
+  { name = "hosts", type = "map", of = { type = "address" },
+    doc = "instead of a lookup: host to IP address (of several addresses each is a line of its own)" },
   { name = "cache", type = "seconds", min = 0, max = 86400,
     doc = "lookups are kept this long (default: libcurl's, 60 s)" },
-  { name = "ip_version", type = "enum", values = { 4, 6 }, doc = "only this one" },
-  { name = "doh_url", type = "string", doc = "DNS over HTTPS" },
+  { name = "ip_version", type = "enum", values = { 4, 6 }, doc = "only addresses of this kind (default: both)" },
+  { name = "doh_url", type = "doh_url",
+    doc = "ask this server over HTTPS instead of the system's; it is trusted as `tls.ca_file` says" },
 }
 
 local function later(name, doc, spec)
@@ -190,8 +192,9 @@ M.top = {
   } },
   { name = "headers", type = "header_map", max = M.max_line_headers, endpoint = true,
     doc = "sent with every request; an endpoint's are added to the client's" },
-  { name = "proxy", type = "string", endpoint = true, empty = true,
-    doc = "proxy URL; \"\" means none (default: the environment's)" },
+  { name = "proxy", type = "proxy", endpoint = true,
+    doc = "http, https, socks5 (names are looked up here) or socks5h (there) ://user:password@host:port; "
+      .. "default: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy` of the environment, but for loopback" },
   { name = "tls", type = "table", endpoint = true, fields = tls, default = {}, doc = "certificates" },
   { name = "dns", type = "table", endpoint = true, fields = dns, default = {}, doc = "name lookup" },
   { name = "http_version", type = "enum", endpoint = true, values = { "auto", "1.1", "2" }, default = "auto",
