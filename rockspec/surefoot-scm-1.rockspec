@@ -54,6 +54,7 @@ build = {
         "csrc/engine/call.c",
         "csrc/engine/client.c",
         "csrc/engine/engine.c",
+        "csrc/engine/hedge.c",
         "csrc/engine/memory.c",
         "csrc/engine/numbers.c",
         "csrc/engine/queue.c",

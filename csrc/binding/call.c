@@ -175,6 +175,13 @@ int sf_lua_submit(lua_State *L)
   options.max_attempts = (uint32_t)max_attempts;
   options.headers = string_field(L, "headers", &options.headers_length);
   options.timeout = read_timeouts(L, &timeout) ? &timeout : NULL;
+  sf_hedging hedging = client->config.hedging;
+  lua_getfield(L, 4, "hedge");
+  if (!lua_isnil(L, -1)) {
+    sf_lua_read_hedging(L, lua_gettop(L), &hedging);
+    options.hedging = &hedging;
+  }
+  lua_pop(L, 1);
   lua_getfield(L, 4, "events");
   options.events = lua_toboolean(L, -1);
   lua_pop(L, 1);

@@ -182,6 +182,7 @@ int sf_lua_call_events(lua_State *L)
     [SF_EVENT_ATTEMPT_STARTED] = "attempt_started",
     [SF_EVENT_FIRST_TOKEN] = "first_token",
     [SF_EVENT_RETRIED] = "retried",
+    [SF_EVENT_HEDGED] = "hedged",
     [SF_EVENT_FAILED_OVER] = "failed_over",
     [SF_EVENT_BREAKER_CHANGED] = "breaker_changed",
     [SF_EVENT_RATE_CHANGED] = "rate_changed",

@@ -45,6 +45,14 @@ static const sf_option routing_options[] = {
   { "explore", SF_OPTION_NUMBER, offsetof(sf_routing_config, explore), NULL },
 };
 
+static const sf_option hedge_options[] = {
+  { "max", SF_OPTION_COUNT, offsetof(sf_hedging, most), NULL },
+  { "quantile", SF_OPTION_NUMBER, offsetof(sf_hedging, config.quantile), NULL },
+  { "budget", SF_OPTION_NUMBER, offsetof(sf_hedging, config.budget), NULL },
+  { "burst", SF_OPTION_NUMBER, offsetof(sf_hedging, config.burst), NULL },
+  { "min_delay", SF_OPTION_SECONDS, offsetof(sf_hedging, config.min_delay_ns), NULL },
+};
+
 static const sf_option timeout_options[] = {
   { "connect", SF_OPTION_SECONDS, offsetof(sf_timeouts, connect), NULL },
   { "first_byte", SF_OPTION_SECONDS, offsetof(sf_timeouts, first_byte), NULL },
@@ -90,6 +98,13 @@ static double number_field(lua_State *L, const char *name, double otherwise)
   double value = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : otherwise;
   lua_pop(L, 1);
   return value;
+}
+
+void sf_lua_read_hedging(lua_State *L, int index, sf_hedging *hedging)
+{
+  hedging->config.min_samples = SF_HEDGE_MIN_SAMPLES;
+  hedging->on = lua_istable(L, index);
+  if (hedging->on) sf_policy_read(L, index, hedge_options, COUNT(hedge_options), hedging);
 }
 
 static bool read_rate(lua_State *L, sf_rate_config *rate)
@@ -152,6 +167,9 @@ static void read_config(lua_State *L, sf_client_config *config, uint32_t *queue)
     sf_policy_read(L, lua_gettop(L), budget_options, COUNT(budget_options), &config->budget);
     lua_pop(L, 1);
   }
+  lua_getfield(L, -1, "hedge");
+  sf_lua_read_hedging(L, lua_gettop(L), &config->hedging);
+  lua_pop(L, 1);
   if (push_table(L, "limits")) {
     config->response_limit = (size_t)number_field(L, "response_bytes", 0);
     config->header_limit = (size_t)number_field(L, "header_bytes", 0);

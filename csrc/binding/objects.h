@@ -50,6 +50,8 @@ void *sf_check_object(lua_State *L, int arg, const char *type);
 /* Makes a metatable with these methods, and gc. */
 void sf_new_class(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction gc);
 
+/* A table of hedging options at `index`; anything else switches it off. What is not in it stays. In client.c */
+void sf_lua_read_hedging(lua_State *L, int index, sf_hedging *hedging);
 /* client:submit, in call.c */
 int sf_lua_submit(lua_State *L);
 /* The call at argument 1, as it is; throws when it was freed. In call.c */

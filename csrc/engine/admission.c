@@ -8,6 +8,7 @@
 #include "call.h"
 
 typedef struct sf_stage {
+  bool hedge;
   uint32_t targets[SF_MAX_TARGETS];
   sf_candidate candidates[SF_MAX_TARGETS];
   size_t count;
@@ -199,11 +200,12 @@ static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64
 }
 
 /* Takes everything for one target and starts the attempt, or takes nothing and says why. */
-static bool admit(sf_call *call, uint32_t target_index, int64_t now, sf_refusal *refusal, bool *out_of_memory)
+static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now, sf_refusal *refusal,
+                  bool *out_of_memory)
 {
   sf_client *client = call->client;
   sf_endpoint *endpoint = &client->endpoints[call->plan->targets[target_index].endpoint];
-  sf_grant grant = { .target = target_index };
+  sf_grant grant = { .target = target_index, .hedge = hedge };
   sf_toll tolls[4];
   size_t toll_count;
   int64_t lane_free, wait = SF_NEVER;
@@ -280,22 +282,27 @@ void sf_admission_settle_tokens(sf_attempt *attempt, double used)
 
 /* ---- stages ---- */
 
+static void add_candidate(const sf_call *call, uint32_t index, sf_stage *stage)
+{
+  const sf_endpoint *endpoint = endpoint_of(call, index);
+  stage->targets[stage->count] = index;
+  stage->candidates[stage->count++] = (sf_candidate){
+    .priority = endpoint->priority,
+    .weight = endpoint->weight,
+    .in_flight = endpoint->numbers.in_flight,
+    .ewma = &endpoint->latency,
+    .started_at = endpoint->started_at,
+  };
+}
+
 static void build_stage(const sf_call *call, uint32_t route, bool fresh_lines, sf_stage *stage)
 {
+  stage->hedge = false;
   stage->count = 0;
   for (uint32_t i = 0; i < call->plan->target_count; i++) {
     const sf_target *target = &call->plan->targets[i];
-    const sf_endpoint *endpoint = &call->client->endpoints[target->endpoint];
-    if (target->route != route || !is_open_to(call, i) || (fresh_lines && endpoint_failed(call, target->endpoint)))
-      continue;
-    stage->targets[stage->count] = i;
-    stage->candidates[stage->count++] = (sf_candidate){
-      .priority = endpoint->priority,
-      .weight = endpoint->weight,
-      .in_flight = endpoint->numbers.in_flight,
-      .ewma = &endpoint->latency,
-      .started_at = endpoint->started_at,
-    };
+    bool fresh = !fresh_lines || !endpoint_failed(call, target->endpoint);
+    if (target->route == route && fresh && is_open_to(call, i)) add_candidate(call, i, stage);
   }
 }
 
@@ -317,7 +324,7 @@ static sf_admission try_stage(sf_call *call, sf_stage *stage, int64_t now, sf_bl
     }
     sf_refusal refusal;
     bool out_of_memory = false;
-    if (admit(call, target, now, &refusal, &out_of_memory)) return SF_ADMITTED;
+    if (admit(call, target, stage->hedge, now, &refusal, &out_of_memory)) return SF_ADMITTED;
     if (out_of_memory) {
       *blockage = (sf_blockage){ .kind = SF_KIND_TOO_LARGE, .message = "out of memory, or more headers than fit" };
       return SF_HOPELESS;
@@ -339,6 +346,36 @@ static bool anything_left(const sf_call *call)
   for (uint32_t i = 0; i < call->plan->target_count; i++)
     if (is_open_to(call, i)) return true;
   return false;
+}
+
+static bool has_attempt_on(const sf_call *call, uint32_t endpoint)
+{
+  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
+    if (call->plan->targets[attempt->target].endpoint == endpoint) return true;
+  return false;
+}
+
+/* A line that is well: its circuit is closed, and it has nothing of this call. */
+static bool is_free_beside(const sf_call *call, uint32_t target, int64_t now)
+{
+  const sf_endpoint *endpoint = endpoint_of(call, target);
+  bool closed = !endpoint->has_breaker ||
+                sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_CLOSED;
+  return closed && is_open_to(call, target) && !has_attempt_on(call, call->plan->targets[target].endpoint);
+}
+
+sf_admission sf_admission_beside(sf_call *call, bool hedge, int64_t now)
+{
+  sf_stage stage;
+  sf_blockage blockage = { .until_ns = SF_NEVER };
+  bool busy;
+  uint32_t route = call->plan->targets[call->live->target].route;
+  if (call->client->queue.count > 0) return SF_BLOCKED; /* those who wait for their first come first */
+  stage.hedge = hedge;
+  stage.count = 0;
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (call->plan->targets[i].route == route && is_free_beside(call, i, now)) add_candidate(call, i, &stage);
+  return try_stage(call, &stage, now, &blockage, &busy);
 }
 
 sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)

@@ -287,9 +287,10 @@ static sf_attempt *attempt_create(sf_engine *engine)
   return NULL;
 }
 
-static void open_trail(sf_attempt *attempt)
+static void open_trail(sf_attempt *attempt, bool hedge)
 {
   sf_call *call = attempt->call;
+  int64_t since = hedge ? call->trail[attempt->number - 2].started_ns : call->idle_since_ns;
   const sf_target *target = &call->plan->targets[attempt->target];
   call->trail[attempt->number - 1] = (sf_trail){
     .endpoint = target->endpoint,
@@ -297,7 +298,8 @@ static void open_trail(sf_attempt *attempt)
     .route = target->route,
     .model = target->model,
     .started_ns = attempt->started_ns,
-    .waited_ns = attempt->started_ns - call->idle_since_ns,
+    .hedge = hedge,
+    .waited_ns = attempt->started_ns - since,
     .first_byte_ns = -1,
     .message = "",
   };
@@ -313,7 +315,11 @@ static void count_start(sf_attempt *attempt)
   endpoint->numbers.attempts++;
   endpoint->numbers.requests++;
   sf_numbers_enter(&endpoint->numbers);
-  if (attempt->number > 1) {
+  if (sf_attempt_trail(attempt)->hedge) {
+    call->client->numbers.hedges++;
+    endpoint->numbers.hedges++;
+    sf_call_event(call, SF_EVENT_HEDGED, attempt->number, index, SF_KIND_OK, sf_attempt_trail(attempt)->waited_ns, 0);
+  } else if (attempt->number > 1) {
     const sf_trail *before = &call->trail[attempt->number - 2];
     call->client->numbers.retries++;
     endpoint->numbers.retries++;
@@ -364,8 +370,9 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   call->live = attempt;
   call->last_target = (int32_t)grant->target;
   call->state = SF_CALL_ACTIVE;
-  open_trail(attempt);
+  open_trail(attempt, grant->hedge);
   count_start(attempt);
   sf_attempt_begin_exchange(attempt, now);
+  sf_hedge_watch(call, now);
   return true;
 }

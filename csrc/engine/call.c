@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { TIMERS = 3 }; /* of a call: deadline, wake, hedge */
+
 static void deadline_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
@@ -75,7 +77,8 @@ static sf_call *call_create(sf_engine *engine, const sf_call_options *options)
   size_t count = options->plan->variant_count, length = options->headers_length;
   if (count > 1) call->variants = sf_alloc_zero(count * sizeof *call->variants);
   if (length > 0) call->header_text = sf_alloc(length + 1);
-  if (call->variants != NULL && (length == 0 || call->header_text != NULL) && sf_timers_reserve(&engine->timers, 2))
+  if (call->variants != NULL && (length == 0 || call->header_text != NULL) &&
+      sf_timers_reserve(&engine->timers, TIMERS))
     return call;
   call_discard(call);
   return NULL;
@@ -110,6 +113,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   call->deadline_ns = sf_time_add(call->submitted_ns, options->deadline_ns);
   call->deadline_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = deadline_fire };
   call->wake_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = wake_fire };
+  sf_hedge_prepare(call, options->hedging);
   call->last_target = -1;
   call->retry_at_ns = SF_NEVER;
   call->first_token_ns = -1;
@@ -135,12 +139,14 @@ static void free_variants(sf_call *call)
   call->sink = NULL;
 }
 
-/* The owner has answered "encode": back to the queue. */
+/* The owner has answered "encode": back to the queue, or beside what runs. */
 static void after_encode(sf_call *call, uint32_t variant)
 {
-  if (call->state != SF_CALL_ENCODING || call->plan->targets[call->wanted].variant != variant) return;
+  bool awaited = call->state == SF_CALL_ENCODING || call->awaits_variant;
+  if (!awaited || call->plan->targets[call->wanted].variant != variant) return;
   sf_waiter_quiet(call->engine, &call->waiter);
-  sf_queue_enter(call);
+  if (call->awaits_variant) sf_hedge_encoded(call);
+  else sf_queue_enter(call);
   sf_engine_turned(call->engine);
 }
 
@@ -226,7 +232,8 @@ sf_question sf_call_next(sf_call *call)
     if (!attempt->asking) continue;
     return (sf_question){ .name = attempt->stream.on ? SF_QUESTION_ENDED : SF_QUESTION_RESPONSE, .attempt = attempt };
   }
-  if (call->state == SF_CALL_ENCODING) return (sf_question){ .name = SF_QUESTION_ENCODE, .target = call->wanted };
+  if (call->state == SF_CALL_ENCODING || call->awaits_variant)
+    return (sf_question){ .name = SF_QUESTION_ENCODE, .target = call->wanted };
   return (sf_question){ .name = SF_QUESTION_WAIT };
 }
 
@@ -244,8 +251,12 @@ void sf_call_commit(sf_call *call, uint32_t number)
   if (attempt == NULL || !attempt->stream.on || call->committed) return;
   call->committed = attempt->stream.committed = true;
   attempt->first_token_ns = attempt->stream.taken_ns;
-  while (call->live != attempt || attempt->next != NULL)
-    sf_attempt_drop(call->live != attempt ? call->live : attempt->next, SF_OUTCOME_CANCELLED, SF_KIND_CANCELLED, -1);
+  sf_timers_clear(&call->engine->timers, &call->hedge_timer);
+  call->awaits_variant = false;
+  while (call->live != attempt || attempt->next != NULL) {
+    sf_attempt *loser = call->live != attempt ? call->live : attempt->next;
+    sf_attempt_drop(loser, sf_hedge_loser(loser), SF_KIND_CANCELLED, -1);
+  }
   sf_call_event(call, SF_EVENT_FIRST_TOKEN, number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK,
                 attempt->first_token_ns - attempt->started_ns, 0);
   if (!attempt->ended) sf_attempt_phase_begins(attempt);
@@ -284,6 +295,7 @@ static sf_failure failure_told(const sf_attempt *attempt, sf_verdict verdict, co
     .target = attempt->target,
     .key = attempt->key,
     .hint_ns = attempt->hint.after_ns > 0 ? attempt->hint.after_ns : answer->wait_ns,
+    .pushed_back = attempt->hint.should_retry == 0 && sf_outcome_effects[verdict.outcome].cost != SF_COST_NONE,
     .message = answer->message,
   };
   if (!attempt->stream.on) return failure;
@@ -329,12 +341,12 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
   sf_engine_turned(engine);
 }
 
-/* What a success gives back to the retry budget: the cost of the last retry, or one for a clean call. */
+/* What a success gives back to the retry budget: what hedges and the last retry cost, or one for a clean call. */
 static void reward(sf_call *call)
 {
   sf_client *client = call->client;
   if (call->attempt_count <= 1) sf_budget_reward(&client->budget, &client->config.budget);
-  else sf_budget_refund(&client->budget, &client->config.budget, call->last_cost);
+  else sf_budget_refund(&client->budget, &client->config.budget, call->last_cost + call->beside_cost);
 }
 
 static void count_end(sf_call *call)
@@ -344,7 +356,7 @@ static void count_end(sf_call *call)
     numbers->successes++;
     sf_numbers_latency(&numbers->latency, call->settled_ns - call->submitted_ns);
     if (call->first_token_ns >= 0) sf_numbers_latency(&numbers->first_token, call->first_token_ns);
-    if (call->plan->targets[call->last_target].route > 0) numbers->fallbacks++;
+    if (call->trail[call->deciding - 1].route > 0) numbers->fallbacks++;
     reward(call);
   } else {
     numbers->errors[call->kind]++;
@@ -352,8 +364,9 @@ static void count_end(sf_call *call)
   sf_numbers_leave(numbers);
 }
 
-static sf_outcome outcome_of_end(sf_kind kind)
+static sf_outcome outcome_of_end(const sf_attempt *attempt, sf_kind kind)
 {
+  if (kind == SF_KIND_OK) return sf_hedge_loser(attempt);
   return kind == SF_KIND_DEADLINE ? SF_OUTCOME_DEADLINE : SF_OUTCOME_CANCELLED;
 }
 
@@ -365,12 +378,15 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   sf_queue_leave(call);
   sf_timers_clear(&engine->timers, &call->deadline_timer);
   sf_timers_clear(&engine->timers, &call->wake_timer);
-  while (call->live != NULL) sf_attempt_drop(call->live, outcome_of_end(kind), ok ? SF_KIND_CANCELLED : kind, -1);
+  sf_timers_clear(&engine->timers, &call->hedge_timer);
+  int64_t answered_ns = call->idle_since_ns;
+  while (call->live != NULL)
+    sf_attempt_drop(call->live, outcome_of_end(call->live, kind), deciding > 0 ? SF_KIND_CANCELLED : kind, -1);
   call->state = SF_CALL_SETTLED;
   call->ok = ok;
   call->kind = kind;
   call->deciding = deciding;
-  call->settled_ns = ok ? call->idle_since_ns : sf_engine_now(engine); /* an answer was taken just now */
+  call->settled_ns = ok ? answered_ns : sf_engine_now(engine); /* an answer was taken just now */
   if (deciding > 0) {
     call->phase = call->trail[deciding - 1].phase;
     if (message == NULL) message = call->trail[deciding - 1].message;
@@ -384,7 +400,7 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   call->prev = call->next = NULL;
   engine->in_flight--;
   free_variants(call);
-  sf_timers_unreserve(&engine->timers, 2);
+  sf_timers_unreserve(&engine->timers, TIMERS);
   sf_client_touch(client);
   if (!engine->closed) sf_waiter_wake(engine, &call->waiter);
 }
@@ -400,7 +416,7 @@ void sf_call_free(sf_call *call)
   sf_call_cancel(call, SF_KIND_CANCELLED);
   if (call->state == SF_CALL_NEW) {
     free_variants(call);
-    sf_timers_unreserve(&call->engine->timers, 2);
+    sf_timers_unreserve(&call->engine->timers, TIMERS);
   }
   sf_waiter_quiet(call->engine, &call->waiter);
   sf_client_release(call->client);

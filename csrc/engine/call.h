@@ -62,6 +62,7 @@ typedef enum {
   SF_EVENT_ATTEMPT_STARTED,
   SF_EVENT_FIRST_TOKEN,
   SF_EVENT_RETRIED,
+  SF_EVENT_HEDGED,
   SF_EVENT_FAILED_OVER,
   SF_EVENT_BREAKER_CHANGED,
   SF_EVENT_RATE_CHANGED,
@@ -138,7 +139,7 @@ struct sf_call {
   sf_variant variant;
   sf_body *upload; /* the body of all variants; NULL: each has its own */
   sf_sink *sink;   /* takes the body of a 2xx answer, of one attempt at a time: nothing is hedged; NULL: none does */
-  uint32_t wanted; /* while ENCODING: the target whose variant is asked for */
+  uint32_t wanted; /* the target whose variant is asked for */
   /* what was tried */
   sf_target_set tried, excluded;
   int32_t last_target;
@@ -146,6 +147,14 @@ struct sf_call {
   int64_t last_delay_ns; /* for decorrelated backoff */
   int64_t idle_since_ns; /* end of the last attempt, or submit */
   int32_t last_cost;     /* of the last retry paid */
+  /* attempts beside slow ones */
+  sf_hedging hedging;
+  sf_timer hedge_timer;
+  uint32_t hedges;
+  int32_t beside_cost;  /* what they cost the retry budget */
+  bool awaits_variant;  /* the next one needs the variant of target `wanted` */
+  bool awaits_hedge;    /* it is a hedge */
+  uint32_t first_loser; /* the newest attempt that failed while others ran, if it was no hedge; 0 = none */
   /* attempts */
   sf_attempt *live;
   uint32_t attempt_count;
@@ -179,6 +188,7 @@ typedef struct sf_call_options {
   const sf_timeouts *timeout; /* NULL: the lines' own; a field < 0: the line's own */
   bool events;                /* an observer wants to hear what happens */
   bool stream;                /* the answer is wanted as events */
+  const sf_hedging *hedging;  /* instead of the client's; NULL: as there */
   sf_body *upload;            /* the body of all variants, closed by the call; NULL: each has its own */
   sf_sink *sink;              /* takes the body of a 2xx answer, closed by the call; NULL: none does */
 } sf_call_options;
@@ -257,7 +267,8 @@ typedef struct sf_failure {
   sf_phase phase;
   sf_outcome outcome;
   uint32_t attempt, target, key;
-  int64_t hint_ns; /* < 0 = none */
+  int64_t hint_ns;  /* < 0 = none */
+  bool pushed_back; /* the server says not to try again */
   const char *message;
 } sf_failure;
 
@@ -268,6 +279,7 @@ typedef struct sf_grant {
   sf_lane *lane;
   sf_permit permit;
   double tokens;
+  bool hedge;
 } sf_grant;
 
 /* Starts an attempt on what was granted. False: out of memory; nothing was kept, the grant is still the caller's. */
@@ -286,6 +298,16 @@ void sf_attempt_let_run_dry(sf_attempt *attempt);
 void sf_attempt_say(sf_attempt *attempt, const char *message);
 /* How an exchange ended that brought no whole answer. */
 sf_failure sf_attempt_failure(const sf_attempt *attempt);
+
+/* hedge.c */
+void sf_hedge_prepare(sf_call *call, const sf_hedging *own); /* a new call; own: NULL = as the client */
+void sf_hedge_watch(sf_call *call, int64_t now);             /* an attempt has begun */
+void sf_hedge_encoded(sf_call *call);                        /* its variant is there now */
+/* An attempt failed while others run: asks another line at once, already paid for. False: none is to be had. */
+bool sf_hedge_replace(sf_call *call, int64_t now);
+/* What is to be said of an attempt that lost against another. */
+sf_outcome sf_hedge_loser(const sf_attempt *attempt);
+void sf_hedge_sample(const sf_attempt *attempt, sf_hedge_effect effect, int64_t now);
 
 /* report.c */
 /* Reports to every policy what the matrix says, frees the attempt. */
@@ -309,6 +331,8 @@ typedef struct sf_blockage {
 
 /* Starts the next attempt of a call, or says what is in the way. NEEDS_ENCODE: call->wanted says which target. */
 sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage);
+/* The same beside what runs: on the route of it, on another line that is well; what is in the way is not told. */
+sf_admission sf_admission_beside(sf_call *call, bool hedge, int64_t now);
 /* Gives the slots of an attempt back: its bytes have ended. */
 void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t now);
 /* Settles the tokens of an attempt with what was used. */

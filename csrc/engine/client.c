@@ -38,6 +38,7 @@ sf_client *sf_client_new(const sf_client_config *config, uint32_t endpoint_count
   sf_gcra_init(&client->tokens);
   sf_concurrency_init(&client->slots);
   sf_budget_init(&client->budget);
+  for (int i = 0; i < 2; i++) sf_hedge_init(&client->hedges[i], &config->hedging.config);
   for (uint32_t i = 0; i < endpoint_count; i++) endpoint_init(&client->endpoints[i]);
   return client;
 }

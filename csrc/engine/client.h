@@ -13,6 +13,7 @@
 #include "../policy/balancer.h"
 #include "../policy/breaker.h"
 #include "../policy/concurrency.h"
+#include "../policy/hedge.h"
 #include "../policy/histogram.h"
 #include "../policy/retry_budget.h"
 #include "../policy/retry_rules.h"
@@ -110,6 +111,12 @@ typedef struct sf_queue {
   bool pumping;
 } sf_queue;
 
+typedef struct sf_hedging {
+  bool on;
+  uint32_t most; /* hedges of one call */
+  sf_hedge_config config;
+} sf_hedging;
+
 typedef struct sf_client_config {
   uint32_t max_attempts;
   sf_backoff_config backoff; /* base_ns: transient */
@@ -120,6 +127,7 @@ typedef struct sf_client_config {
   sf_rate_config rate;
   sf_concurrency_config concurrency;
   sf_routing_config routing;
+  sf_hedging hedging;
   size_t response_limit, header_limit;
   size_t event_limit, stream_limit; /* bytes of one event; unread, where the exchange cannot be paused */
 } sf_client_config;
@@ -140,6 +148,7 @@ struct sf_client {
   sf_gcra requests, tokens;
   sf_concurrency slots;
   sf_budget budget;
+  sf_hedge hedges[2];    /* of plain calls, and of streams; the bucket is the first one's */
   _Atomic uint64_t turn; /* round robin */
   sf_queue queue;
   sf_call *calls; /* unsettled */

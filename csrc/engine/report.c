@@ -5,8 +5,9 @@
 #include "call.h"
 
 /* The latency sample that the routing learns from. */
-static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t now)
+static void sample_latency(sf_attempt *attempt, sf_outcome outcome, int64_t now)
 {
+  sf_ewma_effect effect = sf_outcome_effects[outcome].ewma;
   const sf_routing_config *routing = &attempt->call->client->config.routing;
   int64_t elapsed = (attempt->ended ? attempt->ended_ns : now) - attempt->started_ns, sample;
   switch (effect) {
@@ -19,7 +20,9 @@ static void sample_latency(sf_attempt *attempt, sf_ewma_effect effect, int64_t n
   default: return;
   }
   sf_ewma *latency = &sf_attempt_endpoint(attempt)->latency;
-  if (effect == SF_EWMA_ELAPSED && elapsed <= sf_ewma_value(latency, now, routing->decay_ns)) return;
+  int64_t known = sf_ewma_value(latency, now, routing->decay_ns);
+  if (outcome == SF_OUTCOME_LOSER_SILENT) sample = sf_time_max(elapsed, 2 * known);
+  else if (effect == SF_EWMA_ELAPSED && elapsed <= known) return;
   sf_ewma_sample(latency, now, sample, routing->decay_ns);
 }
 
@@ -94,7 +97,8 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   report_breaker(attempt, effects->breaker, now);
   if (outcome == SF_OUTCOME_CANCELLED && attempt->any_response)
     sf_breaker_alive(&sf_attempt_endpoint(attempt)->breaker);
-  sample_latency(attempt, effects->ewma, now);
+  sample_latency(attempt, outcome, now);
+  sf_hedge_sample(attempt, effects->hedge, now);
   report_rate(attempt, outcome, now);
   if (tokens >= 0 || tokens_unused[outcome]) sf_admission_settle_tokens(attempt, tokens >= 0 ? tokens : 0);
   close_trail(attempt, kind, now);

@@ -75,8 +75,13 @@ static bool pay(sf_call *call, const sf_failure *failure)
   return true;
 }
 
+/* Of a race that nobody won it is told how the first failed, not the hedge. */
 static void give_up(sf_call *call, const sf_failure *failure, const char *why)
 {
+  if (call->first_loser > 0 && failure->cls != SF_CLASS_FINAL && call->trail[failure->attempt - 1].hedge) {
+    sf_call_settle(call, false, call->trail[call->first_loser - 1].kind, call->first_loser, why);
+    return;
+  }
   if (failure->hint_ns > 0) call->retry_at_ns = sf_time_add(sf_engine_now(call->engine), failure->hint_ns);
   sf_call_settle(call, false, failure->kind, failure->attempt, why);
 }
@@ -93,11 +98,26 @@ static int64_t next_round(sf_call *call, const sf_failure *failure, int64_t earl
   return sf_time_add(earliest, delay);
 }
 
+/* Others run: they go on, and another line takes the place of the one that failed, where there is one. */
+static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int64_t now)
+{
+  if (!call->trail[failure->attempt - 1].hedge) call->first_loser = failure->attempt;
+  if (failure->pushed_back) call->max_attempts = call->attempt_count;
+  if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure))) return;
+  if (sf_hedge_replace(call, now) || !paid_step) return;
+  sf_budget_refund(&call->client->budget, &call->client->config.budget, call->last_cost);
+  call->last_cost = 0;
+}
+
 void sf_retry_decide(sf_call *call, const sf_failure *failure)
 {
   if (call->state == SF_CALL_SETTLED) return;
   int64_t now = sf_engine_now(call->engine);
   bool paid_step = rule_out(call, failure);
+  if (call->live != NULL && (failure->cls != SF_CLASS_FINAL || failure->pushed_back)) {
+    go_on(call, failure, paid_step, now);
+    return;
+  }
   if (failure->cls == SF_CLASS_FINAL || all_excluded(call)) {
     give_up(call, failure, NULL);
     return;

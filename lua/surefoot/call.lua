@@ -37,6 +37,7 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 ---@field upload (string | { file: string })[]? the body of all variants instead, files being read while they are sent
 ---@field output string?                      path of the file that the body of a 2xx answer goes to
 ---@field estimate number                      tokens
+---@field has_effects boolean?                 asked twice it may be done twice: hedged only where the call says so
 ---@field timeout table?                       what is in it counts instead of the lines' own
 ---@field deadline number?                     seconds from submit for all of it
 ---@field request_id string?                   from here on: set by perform
@@ -428,7 +429,10 @@ local function submit(job, engine)
   s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
-  s.upload, s.output = job.upload, job.output
+  s.upload, s.output, s.hedge = job.upload, job.output, options.hedge
+  if job.has_effects and s.hedge == nil then
+    s.hedge = false
+  end
   local call, problem = client.core:submit(engine, job.plan.id, s)
   s.body, s.upload, s.output, s.headers = nil, nil, nil, nil
   return call, problem

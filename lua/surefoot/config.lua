@@ -242,7 +242,7 @@ local function resolve(given, environment)
     rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = filled.prices,
-    continue_on_length = filled.continue_on_length, endpoints = {},
+    continue_on_length = filled.continue_on_length, hedge = switch(top_field.hedge, top.hedge), endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")
@@ -259,6 +259,16 @@ function M.resolve(given, environment)
   return resolve(given, environment)
 end
 
+-- What a call says of hedging; what it does not say is as the client has it.
+local function resolve_hedge(given, client)
+  local hedge = {}
+  for _, field in ipairs(top_field.hedge.fields) do
+    local name = field.name
+    hedge[name] = type(given) == "table" and given[name] or client and client[name]
+  end
+  return check.fill(top_field.hedge, hedge)
+end
+
 --- Checks the options of one call. Throws a message without a position.
 ---@param given surefoot.CallOptions?
 ---@param config table a resolved configuration
@@ -272,6 +282,9 @@ function M.options(given, config)
   local options = check.fields(schema.options, given, "")
   if options.idempotency_key and options.idempotency_key:find "[%z\1-\31\127]" then
     check.fail("idempotency_key", "contains a control character")
+  end
+  if options.hedge then
+    options.hedge = resolve_hedge(options.hedge, config.hedge)
   end
   options.fallbacks = options.fallbacks and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks")
   return options

@@ -143,7 +143,7 @@ describe("config", function()
       health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
-    for key, value in pairs { hedge = true, resume = "auto", coalesce = true, health = true,
+    for key, value in pairs { resume = "auto", coalesce = true, health = true,
       spend = { limit = 5 }, shared = "name", log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end
@@ -272,7 +272,14 @@ describe("call options", function()
     assert.equal('deadine: unknown key; did you mean "deadline"?', options_problem { deadine = 1 })
     assert.matches('^priority: expected one of "high", "normal", "low", got "hihg"; did you mean "high"%?',
       options_problem { priority = "hihg" })
-    assert.equal("hedge: is not available in this version", options_problem { hedge = true })
+    assert.equal("resume: is not available in this version", options_problem { resume = "auto" })
+    local defaults = { quantile = 0.95, budget = 0.05, burst = 20, min_delay = 0.05, max = 1 }
+    assert.same(defaults, config.options({ hedge = true }, c).hedge)
+    defaults.max = 2
+    local hedging = resolve { base_url = url, hedge = { max = 2 } }
+    assert.same(defaults, hedging.hedge)
+    defaults.quantile = 0.9
+    assert.same(defaults, config.options({ hedge = { quantile = 0.9 } }, hedging).hedge)
     assert.matches("^idempotency_key: contains a line break", options_problem { idempotency_key = "a\r\nb" })
     assert.matches("^cancel: expected a surefoot.canceller%(%), got a table", options_problem { cancel = {} })
     assert.matches("^fallbacks%[1%]%.endpoint: no endpoint",

@@ -11,7 +11,7 @@ end
 describe("the options of a policy", function()
   local minimal = { rate_limiter = { rate = 1 }, balancer = { endpoints = { {} } } }
   local names = { "backoff", "rate_limiter", "circuit_breaker", "retry_budget", "concurrency_limiter",
-    "adaptive_rate", "balancer" }
+    "adaptive_rate", "balancer", "hedge" }
 
   local function with(name, key, value)
     local options = { [key] = value }

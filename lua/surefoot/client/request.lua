@@ -120,9 +120,10 @@ function M.job(client, request, options)
     headers[name] = value
   end
   local routes = { route_of(client, request) }
+  local method = request.method or (body or upload) and "POST" or "GET"
   return {
     client = client, options = options, plan = plans.of(client, routes), routes = routes, request = request.json,
-    method = request.method or (body or upload) and "POST" or "GET", path = request.path,
+    method = method, path = request.path, has_effects = method ~= "GET" and method ~= "HEAD",
     headers = header_lines(headers), body = body, upload = upload, output = request.output and request.output.file,
     work = work, timeout = bounds.timeout(options),
     estimate = bounds.estimate(client, request.json, body and #body or 0, options),

@@ -214,8 +214,9 @@ M.top = {
     { name = "output", type = "number", min = 0, max = 1e9, default = 0, doc = "written" },
     { name = "cached_input", type = "number", min = 0, max = 1e9, doc = "read from the cache (default: as input)" },
   } } },
-  later("hedge", "a second attempt elsewhere when the first is slow",
-    { type = "table", on = true, off = true, fields = hedge }),
+  { name = "hedge", type = "table", on = true, off = true, fields = hedge, default = false,
+    doc = "a second attempt on another line when the first is slower than usual; the first answer counts. Not of "
+      .. "`client:request` with a method other than GET, unless the call asks for it" },
   later("resume", "carry on with a stream that was cut",
     { type = "enum", values = { "off", "continue", "restart", "auto" } }),
   { name = "continue_on_length", type = "integer", min = 0, max = 100, default = 0,
@@ -333,7 +334,8 @@ M.options = {
   { name = "estimate", type = "integer", min = 0, max = 1000000000,
     doc = "tokens this request is taken for by the rate limit" },
   { name = "continue_on_length", type = "integer", min = 0, max = 100, doc = "as in the configuration" },
-  later("hedge", "as in the configuration", { type = "table", on = true, off = true, fields = hedge }),
+  { name = "hedge", type = "table", on = true, off = true, fields = hedge,
+    doc = "as in the configuration; what is not given is as there" },
   later("resume", "as in the configuration", { type = "enum", values = { "off", "continue", "restart", "auto" } }),
 }
 

@@ -1,0 +1,156 @@
+/*
+ * hedge.c: attempts beside one that is slow. While nothing of a call was shown, and its newest attempt has been silent for
+ * longer than answers take, another line is asked too; who answers first wins. A hedge is paid for from a bucket of its own
+ * and from the retry budget, which gets it back when the call succeeds; it waits for nothing: no slot, no rate, no hedge.
+ *
+ * A line that stays silent for SILENT_DELAYS times as long is treated as failing, whatever the bucket says: the next line is
+ * asked as after a failure, only that the silent attempt may still answer. So a bucket too small for the fault rate leaves
+ * no call hanging.
+ */
+#include "attempt.h"
+
+enum { SILENT_DELAYS = 2 };
+
+static sf_hedge *estimator(const sf_call *call)
+{
+  return &call->client->hedges[call->streams];
+}
+
+/* The bucket is one for both kinds of calls. */
+static sf_hedge *bucket(const sf_call *call)
+{
+  return &call->client->hedges[0];
+}
+
+/* A file takes one answer, and what was shown cannot be taken back. */
+static bool may_hedge(const sf_call *call)
+{
+  return call->hedging.on && call->state == SF_CALL_ACTIVE && call->live != NULL && !call->committed &&
+         call->sink == NULL && call->attempt_count < call->max_attempts;
+}
+
+static void look_again(sf_call *call, int64_t at)
+{
+  if (at < call->deadline_ns) sf_timers_set(&call->engine->timers, &call->hedge_timer, at);
+}
+
+void sf_hedge_watch(sf_call *call, int64_t now)
+{
+  if (!call->hedging.on) return;
+  if (call->attempt_count == 1) sf_hedge_began(bucket(call), &call->hedging.config);
+  if (!may_hedge(call)) return;
+  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
+  if (delay >= 0) look_again(call, sf_time_add(now, delay));
+}
+
+/* Is an answer being weighed? Then the word on it decides what comes next. */
+static bool is_asked(const sf_call *call)
+{
+  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
+    if (attempt->asking || attempt->stream.pending) return true;
+  return false;
+}
+
+/* For how long no attempt of the call has given a sign of life. */
+static int64_t silence(const sf_call *call, int64_t now)
+{
+  int64_t sign = 0;
+  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
+    sign = sf_time_max(sign, sf_time_max(attempt->started_ns, attempt->last_byte_ns));
+  return now - sign;
+}
+
+/* Asks for the encoding of the variant that is missing, if that is what keeps it; the rest is for another time. */
+static bool start(sf_call *call, bool hedge, int64_t now)
+{
+  sf_admission result = sf_admission_beside(call, hedge, now);
+  if (result == SF_NEEDS_ENCODE) {
+    call->awaits_variant = true;
+    call->awaits_hedge = hedge;
+    sf_waiter_wake(call->engine, &call->waiter);
+  }
+  return result == SF_ADMITTED;
+}
+
+/* What is paid from the retry budget is given back by success, or at once where nothing came of it. */
+static bool start_paid(sf_call *call, bool hedge, int64_t now)
+{
+  sf_client *client = call->client;
+  const sf_budget_config *budget = &client->config.budget;
+  int32_t paid = sf_budget_withdraw(&client->budget, budget, now, budget->transient_cost);
+  if (paid == SF_BUDGET_REFUSED) return false;
+  if (!start(call, hedge, now)) {
+    sf_budget_refund(&client->budget, budget, paid);
+    return false;
+  }
+  call->beside_cost += paid;
+  return true;
+}
+
+static bool start_hedge(sf_call *call, int64_t now)
+{
+  if (call->hedges >= call->hedging.most || !sf_hedge_withdraw(bucket(call), &call->hedging.config)) return false;
+  if (start_paid(call, true, now)) {
+    call->hedges++;
+    return true;
+  }
+  sf_hedge_refund(bucket(call), &call->hedging.config);
+  return false;
+}
+
+/* What the newest silence calls for; a new attempt sets the timer by itself. */
+static void consider(sf_call *call, int64_t now)
+{
+  if (!may_hedge(call)) return;
+  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
+  if (delay < 0) return;
+  int64_t silent = silence(call, now), failing = sf_time_add(delay, (SILENT_DELAYS - 1) * delay);
+  if (silent < delay || is_asked(call)) {
+    look_again(call, sf_time_add(now, silent < delay ? delay - silent : delay));
+  } else if (!start_hedge(call, now) && !(silent >= failing && start_paid(call, false, now))) {
+    look_again(call, sf_time_add(now, silent < failing ? failing - silent : delay));
+  }
+}
+
+static void hedge_fire(sf_timer *timer, int64_t now)
+{
+  consider((sf_call *)((char *)timer - offsetof(sf_call, hedge_timer)), now);
+}
+
+void sf_hedge_prepare(sf_call *call, const sf_hedging *own)
+{
+  call->hedging = own != NULL ? *own : call->client->config.hedging;
+  call->hedge_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = hedge_fire };
+}
+
+void sf_hedge_encoded(sf_call *call)
+{
+  int64_t now = sf_engine_now(call->engine);
+  call->awaits_variant = false;
+  if (call->state != SF_CALL_ACTIVE || call->live == NULL || call->committed) return;
+  if (call->awaits_hedge) consider(call, now);
+  else if (call->attempt_count < call->max_attempts) start_paid(call, false, now);
+}
+
+bool sf_hedge_replace(sf_call *call, int64_t now)
+{
+  return call->attempt_count < call->max_attempts && start(call, false, now);
+}
+
+sf_outcome sf_hedge_loser(const sf_attempt *attempt)
+{
+  const sf_call *call = attempt->call;
+  int64_t now = sf_engine_now(call->engine);
+  if (attempt->any_response || attempt->ended || !call->hedging.on) return SF_OUTCOME_CANCELLED;
+  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
+  return delay >= 0 && now - attempt->started_ns >= delay ? SF_OUTCOME_LOSER_SILENT : SF_OUTCOME_CANCELLED;
+}
+
+void sf_hedge_sample(const sf_attempt *attempt, sf_hedge_effect effect, int64_t now)
+{
+  if (effect == SF_HEDGE_NONE) return;
+  sf_hedge *hedge = estimator(attempt->call);
+  int64_t end = attempt->ended ? attempt->ended_ns : now;
+  if (attempt->first_token_ns >= 0) sf_hedge_answered(hedge, now, attempt->first_token_ns - attempt->started_ns);
+  else if (effect == SF_HEDGE_CENSORED) sf_hedge_censored(hedge, now, end - attempt->started_ns);
+}
