@@ -34,6 +34,8 @@ PURE := $(sort $(wildcard csrc/policy/*.c csrc/wire/*.c))
 FLOORS := $(filter-out csrc/binding/%,$(SOURCES))
 TESTS := $(sort $(wildcard spec/*/*_test.c))
 LOADS := $(sort $(wildcard spec/bench/*.c))
+# The bench of lines takes long, and has a target of its own.
+BENCHES := $(filter-out spec/bench/lines_bench.lua,$(wildcard spec/bench/*_bench.lua))
 FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
@@ -91,7 +93,7 @@ build/surefoot: Makefile
 	@chmod +x $@
 
 # The machine may lack everything until `deps` has run, so these look around in a second make.
-demo test lint format asan bench test-hard: deps
+demo test lint format asan bench bench-lines test-hard: deps
 	@$(MAKE) --no-print-directory run-$@
 
 demo: ## install what is missing, build, start the simulated provider, show the main job
@@ -100,6 +102,7 @@ lint: ## luacheck, clang-format, clang-tidy, cppcheck
 format: ## lay out the C sources
 asan: ## the specs under AddressSanitizer and UBSan
 bench: ## the benchmarks of spec/bench
+bench-lines: ## many lines against one, the story's table: half an hour (ARGS=--quick: seconds)
 test-hard: ## the long runs: fuzzers, failing allocator, greedy collector, valgrind
 
 run-demo: all
@@ -112,8 +115,11 @@ run-asan: build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 
 run-bench: all $(LOADS:spec/%.c=build/lua5.4/test/%)
-	@for bench in $(or $(wildcard spec/bench/*_bench.lua),$(error spec/bench holds no *_bench.lua)); do \
+	@for bench in $(or $(BENCHES),$(error spec/bench holds no *_bench.lua)); do \
 	  echo "== $$bench"; lua5.4 -l spec.helper $$bench || exit 1; done
+
+run-bench-lines: all
+	@lua5.4 -l spec.helper spec/bench/lines_bench.lua $(ARGS)
 
 run-lint:
 	luacheck --quiet --no-color .
@@ -178,5 +184,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all reference demo test lint format asan bench test-hard deps install rockspec clean help FORCE \
-  run-demo run-test run-lint run-format run-asan run-bench run-fuzz run-test-hard
+.PHONY: all reference demo test lint format asan bench bench-lines test-hard deps install rockspec clean help FORCE \
+  run-demo run-test run-lint run-format run-asan run-bench run-bench-lines run-fuzz run-test-hard
