@@ -87,7 +87,7 @@ typedef enum {
 
 enum { SF_ADDRESSES_BYTES = 64 };
 
-/* The way to a connection, as far as it was gone. Times are since the start; 0 = not done, or done for another exchange. */
+/* The way to a new connection, as far as it was gone. Times are since the start; 0 = not done. */
 typedef struct sf_link {
   uint32_t resolve_us, connect_us, tls_us;
   sf_cause cause;

@@ -193,6 +193,14 @@ static bool is_overlong(const sf_carrier *carrier, CURLcode code)
   return code == CURLE_WRITE_ERROR && carrier->headers_done;
 }
 
+/* To a name server over HTTPS that knows the name, but no address of it, libcurl 7.88 answers with lack of memory. */
+static bool has_no_address(const sf_carrier *carrier, CURLcode code)
+{
+  const sf_exchange *exchange = carrier->exchange;
+  return code == CURLE_OUT_OF_MEMORY && exchange != NULL && exchange->request->line->doh_url != NULL &&
+         number(carrier, CURLINFO_NAMELOOKUP_TIME_T) == 0;
+}
+
 static sf_result judge(const sf_carrier *carrier, CURLcode code)
 {
   if (carrier->refused) return SF_RESULT_TOO_LARGE;
@@ -209,6 +217,7 @@ static sf_result judge(const sf_carrier *carrier, CURLcode code)
   case END_DECODE: return SF_RESULT_UNDECODABLE;
   case END_SIZE: return SF_RESULT_TOO_LARGE;
   case END_REQUEST:
+    if (has_no_address(carrier, code)) return SF_RESULT_RESOLVE_FAILED;
     if (!carrier->requested) return SF_RESULT_BAD_REQUEST;
     /* libcurl's own bound on a header line shows as lack of memory */
     if (code == CURLE_OUT_OF_MEMORY && !carrier->headers_done) return SF_RESULT_TOO_LARGE;

@@ -81,8 +81,8 @@ static uint32_t microseconds(const sf_carrier *carrier, CURLINFO info)
 void sf_carrier_note_link(const sf_carrier *carrier, const char *address)
 {
   sf_link *link = &carrier->exchange->link;
+  if (address != NULL && !carrier->opened) return; /* kept from an earlier exchange, which told of it */
   if (address != NULL) snprintf(link->addresses, sizeof link->addresses, "%s", address);
-  if (address != NULL && !carrier->opened) return; /* kept from an earlier exchange */
   link->resolve_us = microseconds(carrier, CURLINFO_NAMELOOKUP_TIME_T);
   uint32_t connect_us = microseconds(carrier, CURLINFO_CONNECT_TIME_T);
   if (connect_us > 0) link->connect_us = connect_us;
@@ -204,7 +204,9 @@ static sf_reason reason_of(const sf_carrier *carrier, CURLcode code, sf_result r
   bool before = http && tunnel / 100 != 2; /* the proxy is all that there was to speak to */
   bool tls = result == SF_RESULT_TLS_FAILED || result == SF_RESULT_CERTIFICATE;
   if (carrier->denied) return refused_by_http(carrier, carrier->status);
-  if (code == CURLE_COULDNT_RESOLVE_PROXY) return (sf_reason){ SF_CAUSE_NAME, true, "has an unknown name", 0, 0 };
+  bool first = is_socks(carrier) && carrier->exchange->link.connect_us == 0; /* the line's name comes later, if at all */
+  if (code == CURLE_COULDNT_RESOLVE_PROXY || (result == SF_RESULT_RESOLVE_FAILED && first))
+    return (sf_reason){ SF_CAUSE_NAME, true, "has an unknown name", 0, 0 };
   if (result == SF_RESULT_RESOLVE_FAILED) return (sf_reason){ SF_CAUSE_NAME, false, NULL, 0, 0 };
   if (code == CURLE_PROXY) return refused_by_socks(number_of(carrier, CURLINFO_PROXY_ERROR));
   if (before && tunnel != 0) return refused_by_http(carrier, tunnel);

@@ -22,6 +22,13 @@ local M = {}
 ---@field waited number      seconds before it began
 ---@field latency number     seconds it took
 ---@field first_byte number? seconds until the first byte of the body
+---@field dns number?        of a new connection: seconds that the lookup of its name took
+---@field tcp number?        then TCP, to the proxy if there is one
+---@field tls number?        then TLS, and the way through the proxy
+---@field address string?    of a new connection: the IP address; without a connection those that were tried
+---@field cause string?      why there is no connection: "name_unknown" "refused" "unreachable" "not_tls"
+---|  "certificate_untrusted" "certificate_expired" "certificate_name" "certificate_file"; with "proxy_" before it, and
+---|  "proxy_credentials" "proxy_denied", where the proxy is to blame; nil: not known
 ---@field hedge boolean
 ---@field reused boolean     over a connection that was open already
 ---@field route integer

@@ -18,7 +18,7 @@ local FAULTS = keys [[hang reset close truncate reset_midway stall short_json ma
 
 local FIELDS = {
   profile = keys [[preset scale seed latency delay first_byte_delay fault faults hang_for status rate trickle answer
-    stream upload keys bad_keys models by_model sequence headers]],
+    stream upload keys bad_keys models by_model sequence headers dns]],
   latency = keys "median sigma tail",
   tail = keys "p min alpha cap",
   status = keys "code body headers",

@@ -175,7 +175,7 @@ local function read_log(line)
   return entries
 end
 
-local COUNTS = { "requests", "in_flight", "peak", "connections", "bytes_in", "bytes_out", "aborted" }
+local COUNTS = { "requests", "in_flight", "peak", "connections", "bytes_in", "bytes_out", "aborted", "dns_queries" }
 
 ---@param line string
 ---@return table counters as the README of this folder describes them
