@@ -204,7 +204,7 @@ static sf_reason reason_of(const sf_carrier *carrier, CURLcode code, sf_result r
   bool before = http && tunnel / 100 != 2; /* the proxy is all that there was to speak to */
   bool tls = result == SF_RESULT_TLS_FAILED || result == SF_RESULT_CERTIFICATE;
   if (carrier->denied) return refused_by_http(carrier, carrier->status);
-  bool first = is_socks(carrier) && carrier->exchange->link.connect_us == 0; /* the line's name comes later, if at all */
+  bool first = is_socks(carrier) && carrier->exchange->link.connect_us == 0; /* the line's name comes later */
   if (code == CURLE_COULDNT_RESOLVE_PROXY || (result == SF_RESULT_RESOLVE_FAILED && first))
     return (sf_reason){ SF_CAUSE_NAME, true, "has an unknown name", 0, 0 };
   if (result == SF_RESULT_RESOLVE_FAILED) return (sf_reason){ SF_CAUSE_NAME, false, NULL, 0, 0 };
