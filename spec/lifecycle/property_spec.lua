@@ -1,11 +1,13 @@
 -- Random clients on random lines: whatever happens, the invariants hold. SUREFOOT_SEEDS and SUREFOOT_FIRST_SEED choose
--- the runs; a failure names its seed. In every third run all times are halves of a second, so that events coincide.
+-- the runs; a failure names its seed. In every third run all times are halves of a second, so that events coincide; in
+-- every fourth calls are hedged. The fastest interpreter plays most of them.
 local errors = require "surefoot.errors"
 local sim = require "spec.support.sim"
 local surefoot = require "surefoot"
 
-local CALLS = 40
-local seeds = tonumber(os.getenv "SUREFOOT_SEEDS") or os.getenv "SUREFOOT_GC" and 10 or 260
+local CALLS, HEDGED_CALLS = 40, 120 -- of one run
+local seeds = tonumber(os.getenv "SUREFOOT_SEEDS") or os.getenv "SUREFOOT_GC" and 10
+  or rawget(_G, "jit") and 1700 or 260
 local first_seed = tonumber(os.getenv "SUREFOOT_FIRST_SEED") or 1
 
 -- The same numbers on every interpreter.
@@ -56,19 +58,22 @@ local function random_endpoint(d, name)
 end
 
 local function random_config(d)
-  local endpoints = {}
-  for i = 1, d.integer(1, 4) do
+  local endpoints, hedged = {}, d.seed % 4 == 0
+  for i = 1, hedged and 4 or d.integer(1, 4) do
     endpoints[i] = random_endpoint(d, names[i])
   end
   return {
+    hedge = hedged and { quantile = d.between(0.3, 0.95), budget = d.between(0.01, 1), burst = d.integer(1, 50),
+      min_delay = d.seconds(0, 1), max = d.integer(1, 3) } or nil,
     model = "first", endpoints = endpoints, fallbacks = d.one_of { {}, { "second" }, { "second", "third" } },
     routing = d.one_of { "latency", "weighted", "round_robin", "priority" },
     retry = { max_attempts = d.integer(1, 7), base_delay = d.seconds(0, 1), throttled_base_delay = d.seconds(0, 1),
       jitter = d.seed % 3 == 0 and "none" or d.one_of { "full", "equal", "none" },
       strategy = d.one_of { "exponential", "linear", "fibonacci", "decorrelated" },
       budget = d.chance(0.9) and { capacity = d.integer(1, 200), floor_per_second = d.between(0, 2) } or false },
-    concurrency = { limit = d.integer(1, 20), queue = d.integer(0, 40), adaptive = d.chance(0.3), max = 20 },
-    rate = d.chance(0.3) and { requests_per_second = d.between(1, 50), burst = d.integer(1, 10),
+    concurrency = { limit = d.integer(hedged and 10 or 1, 20), queue = d.integer(0, 40), adaptive = d.chance(0.3),
+      max = 20 },
+    rate = not hedged and d.chance(0.3) and { requests_per_second = d.between(1, 50), burst = d.integer(1, 10),
       adaptive = d.chance(0.5) } or nil,
     timeout = { connect = d.seconds(0.5, 3), attempt = d.seconds(1, 8), idle = d.seconds(0.5, 3), total = 300 },
   }
@@ -104,8 +109,9 @@ end
 -- Everything that one run needs to be judged by.
 local function new_run(seed)
   local d = dice(seed)
-  local run = { d = d, seed = seed, config = random_config(d), calls = {}, restarts = 0, probes = {} }
-  run.trouble = d.between(0, 0.9)
+  local run = { d = d, seed = seed, config = random_config(d), calls = {}, restarts = 0, probes = {}, hedges = 0 }
+  run.trouble = d.between(0, run.config.hedge and 0.4 or 0.9)
+  run.count = run.config.hedge and HEDGED_CALLS or CALLS
   return run
 end
 
@@ -201,6 +207,18 @@ local function begin(run, id)
   end
 end
 
+-- Hedges stay within their number; of all attempts one at most is the answer; who lost was cancelled.
+local function check_hedges(run, call)
+  local answers, hedges = 0, 0
+  for _, attempt in ipairs(call.outcome.attempts) do
+    answers = answers + (attempt.kind == "ok" and 1 or 0)
+    hedges = hedges + (attempt.hedge and 1 or 0)
+  end
+  call.hedged, run.hedges = hedges > 0, run.hedges + hedges
+  assert.is_true(hedges <= (run.config.hedge and run.config.hedge.max or 0), "hedges")
+  assert.equal(call.result and 1 or 0, answers, "one answer")
+end
+
 local function check_call(run, call)
   local outcome = call.outcome
   assert.equal(1, call.settled, "settles once")
@@ -209,7 +227,6 @@ local function check_call(run, call)
     assert.matches("mine", call.threw)
   elseif call.result then
     assert.equal("answer " .. call.id, call.result.text)
-    assert.equal("ok", outcome.attempts[#outcome.attempts].kind)
   else
     assert(errors.kinds[outcome.kind], outcome.kind)
     assert.is_true(outcome.sent == true or outcome.sent == false)
@@ -220,6 +237,7 @@ local function check_call(run, call)
   if not call.threw and #outcome.attempts == 0 then
     assert.equal(0, call.requests)
   end
+  check_hedges(run, call)
   if call.events then
     local settled = 0
     for _, name in ipairs(call.events) do
@@ -241,7 +259,7 @@ local function check_rate(run)
 end
 
 -- With one probe at a time, the attempts that began half-open do not overlap. Their ends are in the trails. An attempt
--- that begins anew on a fresh connection is still the same one.
+-- that begins anew on a fresh connection is still the same one. Hedges go to closed circuits only.
 local function check_probes(run)
   local last, seen = {}, {}
   for _, probe in ipairs(run.probes) do
@@ -257,7 +275,7 @@ local function check_probes(run)
       end
       began = began + attempt.latency
     end
-    if breaker.half_open_requests == 1 and at and not probe.call.paused and not seen[own] then
+    if breaker.half_open_requests == 1 and at and not probe.call.hedged and not probe.call.paused and not seen[own] then
       assert.is_true(probe.at >= (last[probe.line] or 0) - 1e-9, "one probe at a time")
       last[probe.line], seen[own] = at, true
     end
@@ -271,11 +289,11 @@ local function play(seed)
     lines[endpoint.name] = script_for(run, endpoint.name)
   end
   run.lab = sim.lab(lines, run.config, seed)
-  for id = 1, CALLS do
+  for id = 1, run.count do
     begin(run, id)
   end
   run.lab.sim:run()
-  for id = 1, CALLS do
+  for id = 1, run.count do
     check_call(run, run.calls[id])
   end
   check_rate(run)
@@ -289,14 +307,20 @@ local function play(seed)
 end
 
 describe("random calls on random lines", function()
-  it(("keep every promise (%d calls)"):format(seeds * CALLS), function()
-    local answered, failed = 0, {}
+  local calls = 0
+  for seed = first_seed, first_seed + seeds - 1 do
+    calls = calls + (seed % 4 == 0 and HEDGED_CALLS or CALLS)
+  end
+
+  it(("keep every promise (%d calls)"):format(calls), function()
+    local answered, failed, hedges = 0, {}, 0
     for seed = first_seed, first_seed + seeds - 1 do
       local ok, run = pcall(play, seed)
       if not ok then
         error(("seed %d: %s"):format(seed, type(run) == "table" and (run.message or tostring(run)) or tostring(run)), 0)
       end
-      for id = 1, CALLS do
+      hedges = hedges + run.hedges
+      for id = 1, run.count do
         local call = run.calls[id]
         if call.result then
           answered = answered + 1
@@ -307,7 +331,8 @@ describe("random calls on random lines", function()
     end
     -- The runs mean something only if all of life occurs in them.
     if seeds >= 200 then
-      assert.is_true(answered > seeds * CALLS / 10)
+      assert.is_true(answered > calls / 10)
+      assert.is_true(hedges > seeds / 2, hedges)
       for _, kind in ipairs { "deadline", "cancelled", "timeout", "network", "server", "rate_limited", "overloaded",
         "queue_full", "circuit_open", "truncated", "malformed", "rejected", "unauthorized", "not_found", "quota",
         "content_filter", "thrown" } do
