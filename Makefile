@@ -143,12 +143,18 @@ run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
 	    build/fuzz/$${fuzzer}_corpus $$(ls -d spec/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
-run-test-hard: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%) run-fuzz
+run-test-hard: run-fuzz run-failing run-greedy run-valgrind
+
+run-failing: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@for script in $(wildcard spec/hard/*.sh); do echo "== $$script"; bash $$script || exit 1; done
 	@echo "== long specs, sanitizers and failing allocations"
 	@$(if $(wildcard spec/hard/*_spec.lua),$(SUITE) $(CURDIR)/build/asan/lua5.4 -- spec/hard,:)
+
+run-greedy: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@echo "== all specs, a collector that never rests"
 	@SUREFOOT_GC=greedy $(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
+
+run-valgrind: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 	@echo "== all specs under valgrind"
 	@$(SUITE) 'valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 lua5.4' -- \
 	  $(SPEC) --exclude-tags=once $(ARGS)

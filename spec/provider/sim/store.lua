@@ -83,6 +83,7 @@ function M.begin(line, var, key)
   if var.connection_requests == "1" then
     dict:incr(k["count.connections"], 1, 0)
   end
+  ngx.update_time() -- nginx remembers when its turn began: on a busy machine that is long ago
   local kept = dict:lpush(k.log, ("%.3f\t%s\t%s\t%s"):format(ngx.now(), var.http_x_request_id or "",
     var.http_idempotency_key or "", key or ""))
   if kept and kept > LOG then
