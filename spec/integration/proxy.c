@@ -286,7 +286,8 @@ static void *serve(void *context)
   }
   if ((client.tls == NULL || tls_accept(client.tls) == 1) && take(&client, &first, 1) == 1) {
     if (first == 5) serve_socks(&client);
-    else serve_http(&client, first);
+    else if (first >= 'A' && first <= 'Z') serve_http(&client, first);
+    else answer(&client, 400);
   }
   shutdown(client.fd, SHUT_WR);
   close(client.fd);
