@@ -78,6 +78,7 @@ build = {
         "csrc/policy/hedge.c",
         "csrc/policy/histogram.c",
         "csrc/policy/outcome.c",
+        "csrc/policy/quota_pace.c",
         "csrc/policy/random.c",
         "csrc/policy/retry_budget.c",
         "csrc/policy/retry_rules.c",

@@ -257,7 +257,7 @@ static int sf_adaptive_quota(lua_State *L)
   size_t length;
   const char *block = luaL_checklstring(L, 2, &length);
   sf_quota_hint hint = sf_hints_quota(block, length, luaL_checknumber(L, 3));
-  sf_adaptive_headers(&self->state, &self->config, sf_policy_now(L, 1), &hint.requests);
+  sf_adaptive_headers(&self->state, sf_policy_now(L, 1), &hint.requests, 0);
   return 0;
 }
 

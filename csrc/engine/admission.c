@@ -39,9 +39,30 @@ static bool is_open_to(const sf_call *call, uint32_t target)
          has_living_key(call, call->plan->targets[target].endpoint);
 }
 
+static double token_cost(const sf_call *call, const sf_rate_config *rate)
+{
+  return call->estimate < rate->tokens.burst ? call->estimate : rate->tokens.burst;
+}
+
+/* When a lane's rate has room for a call. */
+static int64_t has_room_at(const sf_call *call, const sf_endpoint *endpoint, const sf_lane *lane, int64_t now)
+{
+  const sf_rate_config *rate = &endpoint->rate_config;
+  const sf_adaptive_config adaptive = sf_adaptive_config_default();
+  int64_t wait = 0;
+  if (rate->has_requests) wait = sf_gcra_peek(&lane->requests, &rate->requests, now, 1);
+  if (rate->has_tokens)
+    wait = sf_time_max(wait, sf_gcra_peek(&lane->tokens, &rate->tokens, now, token_cost(call, rate)));
+  if (rate->adaptive) {
+    wait = sf_time_max(wait, sf_adaptive_peek(&lane->adaptive, &adaptive, now));
+    wait = sf_time_max(wait, sf_quota_pace_peek(&lane->token_pace, now, call->estimate));
+  }
+  return sf_time_add(now, wait);
+}
+
 /*
- * The key to use on a target: not refused in this call, rather one that is well and whose lane is not put off, in turn.
- * Returns its index or -1, its lane, and when the lane may be used.
+ * The key to use on a target: not refused in this call, rather one that is well, and whose lane is not put off or has room
+ * first, in turn. Returns its index or -1, its lane, and when the lane may be used.
  */
 static int choose_key(const sf_call *call, uint32_t target_index, int64_t now, sf_lane **lane, int64_t *free_at)
 {
@@ -50,6 +71,7 @@ static int choose_key(const sf_call *call, uint32_t target_index, int64_t now, s
   size_t keys = endpoint->key_count > 0 ? endpoint->key_count : 1;
   int chosen = -1;
   bool chosen_cool = false;
+  int64_t chosen_at = SF_NEVER;
   *free_at = SF_NEVER;
   for (size_t i = 0; i < keys; i++) {
     uint32_t key = (uint32_t)((endpoint->key_turn + i) % keys);
@@ -57,13 +79,15 @@ static int choose_key(const sf_call *call, uint32_t target_index, int64_t now, s
     sf_lane *candidate = sf_client_lane(call->client, target->endpoint, key, target->model);
     if (candidate == NULL) return -1;
     bool cool = endpoint->key_count > 0 && endpoint->keys[key].cooled_until > now;
-    int64_t at = sf_time_max(now, candidate->blocked_until);
-    bool better = chosen < 0 || (chosen_cool && !cool) || (chosen_cool == cool && at < *free_at);
+    int64_t open = sf_time_max(now, candidate->blocked_until), at = open;
+    if (keys > 1) at = sf_time_max(at, has_room_at(call, endpoint, candidate, now));
+    bool better = chosen < 0 || (chosen_cool && !cool) || (chosen_cool == cool && at < chosen_at);
     if (!better) continue;
     chosen = (int)key;
     chosen_cool = cool;
+    chosen_at = at;
     *lane = candidate;
-    *free_at = at;
+    *free_at = open;
   }
   return chosen;
 }
@@ -127,11 +151,6 @@ typedef struct sf_toll {
   double cost;
 } sf_toll;
 
-static double token_cost(const sf_call *call, const sf_rate_config *rate)
-{
-  return call->estimate < rate->tokens.burst ? call->estimate : rate->tokens.burst;
-}
-
 static size_t list_tolls(const sf_call *call, const sf_rate_config *rate, sf_gcra *requests, sf_gcra *tokens,
                          sf_toll *tolls)
 {
@@ -194,9 +213,22 @@ static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64
   if (*wait != 0) return false;
   if (!endpoint->rate_config.adaptive) return true;
   *wait = sf_adaptive_acquire(&lane->adaptive, &adaptive, now);
-  if (*wait == 0) return true;
+  if (*wait == 0) {
+    *wait = sf_quota_pace_acquire(&lane->token_pace, now, call->estimate);
+    if (*wait == 0) return true;
+    sf_adaptive_refund(&lane->adaptive, &adaptive);
+  }
   refund_tolls(tolls, count);
   return false;
+}
+
+static void return_rate(const sf_call *call, const sf_endpoint *endpoint, sf_lane *lane, sf_toll *tolls, size_t count)
+{
+  sf_adaptive_config adaptive = sf_adaptive_config_default();
+  refund_tolls(tolls, count);
+  if (!endpoint->rate_config.adaptive) return;
+  sf_adaptive_refund(&lane->adaptive, &adaptive);
+  sf_quota_pace_settle(&lane->token_pace, call->estimate, 0);
 }
 
 /* Takes everything for one target and starts the attempt, or takes nothing and says why. */
@@ -241,16 +273,30 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
   }
   if (allowed && endpoint->has_breaker)
     sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, 0, &grant.permit, SF_BREAKER_IGNORE, -1);
-  sf_adaptive_config adaptive = sf_adaptive_config_default();
-  if (endpoint->rate_config.adaptive) sf_adaptive_refund(&grant.lane->adaptive, &adaptive);
-  refund_tolls(tolls, toll_count);
+  return_rate(call, endpoint, grant.lane, tolls, toll_count);
   return_slots(client, endpoint, now, SF_SLOT_IGNORED, 0);
   *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true };
   return false;
 }
 
+void sf_admission_await(sf_attempt *attempt)
+{
+  attempt->awaited = true;
+  attempt->lane->awaited++;
+  attempt->lane->awaited_tokens += attempt->tokens;
+}
+
+void sf_admission_heard(sf_attempt *attempt)
+{
+  if (!attempt->awaited) return;
+  attempt->awaited = false;
+  attempt->lane->awaited--;
+  attempt->lane->awaited_tokens -= attempt->tokens;
+}
+
 void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t now)
 {
+  sf_admission_heard(attempt);
   if (!attempt->slots_held) return;
   attempt->slots_held = false;
   sf_call *call = attempt->call;
@@ -277,6 +323,7 @@ void sf_admission_settle_tokens(sf_attempt *attempt, double used)
     sf_gcra_settle(&client->tokens, &whole->tokens, token_cost(call, whole), believable(used, &whole->tokens));
   if (own->has_tokens)
     sf_gcra_settle(&attempt->lane->tokens, &own->tokens, token_cost(call, own), believable(used, &own->tokens));
+  if (own->adaptive && !attempt->tokens_told) sf_quota_pace_settle(&attempt->lane->token_pace, call->estimate, used);
   if (whole->has_tokens || own->has_tokens) sf_client_touch(client);
 }
 

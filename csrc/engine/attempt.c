@@ -161,6 +161,16 @@ static bool sink_failed(sf_attempt *attempt)
   return false;
 }
 
+/* What the provider says is left of its windows. */
+static void learn_pace(sf_attempt *attempt, const char *block, size_t length)
+{
+  sf_lane *lane = attempt->lane;
+  int64_t now = sf_engine_now(attempt->call->engine);
+  sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
+  sf_adaptive_headers(&lane->adaptive, now, &quota.requests, lane->awaited);
+  attempt->tokens_told = sf_quota_pace_told(&lane->token_pace, now, &quota.tokens, lane->awaited_tokens);
+}
+
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
 {
   sf_attempt *attempt = (sf_attempt *)exchange;
@@ -174,11 +184,8 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   else if (attempt->request.stream) sf_stream_open(attempt, block, length);
   attempt->sinks = success && call->sink != NULL;
   if (attempt->sinks && !sf_sink_begin(call->sink)) return sink_failed(attempt);
-  if (endpoint->rate_config.adaptive) {
-    sf_adaptive_config config = sf_adaptive_config_default();
-    sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
-    sf_adaptive_headers(&attempt->lane->adaptive, &config, sf_engine_now(call->engine), &quota.requests);
-  }
+  sf_admission_heard(attempt);
+  if (endpoint->rate_config.adaptive) learn_pace(attempt, block, length);
   return true;
 }
 
@@ -361,6 +368,7 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->permit = grant->permit;
   attempt->tokens = grant->tokens;
   attempt->slots_held = true;
+  sf_admission_await(attempt);
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
   attempt->started_ns = now;

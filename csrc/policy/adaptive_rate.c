@@ -98,30 +98,19 @@ static sf_gcra_config sf_pace_config(double rate)
   return sf_gcra_config_make(rate, rate * SF_PACE_BURST_SECONDS);
 }
 
-static bool sf_told(const sf_adaptive *state, int64_t now, sf_gcra_config *config)
-{
-  if (atomic_load_explicit(&state->told_until, memory_order_acquire) <= now) return false;
-  *config = sf_gcra_config_make(sf_bits_load(&state->told_rate), sf_bits_load(&state->told_limit));
-  return true;
-}
-
 int64_t sf_adaptive_acquire(sf_adaptive *state, const sf_adaptive_config *config, int64_t now)
 {
   (void)config;
   int64_t blocked = atomic_load_explicit(&state->blocked_until, memory_order_relaxed) - now;
   if (blocked > 0) return blocked;
-  sf_gcra_config told;
-  bool is_told = sf_told(state, now, &told);
-  if (is_told) {
-    int64_t wait = sf_gcra_try(&state->told, &told, now, 1);
-    if (wait > 0) return wait;
-  }
+  int64_t told = sf_quota_pace_acquire(&state->told, now, 1);
+  if (told > 0) return told;
   double rate = sf_bits_load(&state->rate);
   if (rate > 0) {
     sf_gcra_config pace = sf_pace_config(rate);
     int64_t wait = sf_gcra_try(&state->bucket, &pace, now, 1);
     if (wait > 0) {
-      if (is_told) sf_gcra_settle(&state->told, &told, 1, 0);
+      sf_quota_pace_settle(&state->told, 1, 0);
       return wait;
     }
   }
@@ -132,11 +121,8 @@ int64_t sf_adaptive_acquire(sf_adaptive *state, const sf_adaptive_config *config
 void sf_adaptive_refund(sf_adaptive *state, const sf_adaptive_config *config)
 {
   (void)config;
-  double told_rate = sf_bits_load(&state->told_rate), rate = sf_bits_load(&state->rate);
-  if (told_rate > 0) {
-    sf_gcra_config told = sf_gcra_config_make(told_rate, sf_bits_load(&state->told_limit));
-    sf_gcra_settle(&state->told, &told, 1, 0);
-  }
+  double rate = sf_bits_load(&state->rate);
+  sf_quota_pace_settle(&state->told, 1, 0);
   if (rate > 0) {
     sf_gcra_config pace = sf_pace_config(rate);
     sf_gcra_settle(&state->bucket, &pace, 1, 0);
@@ -148,8 +134,7 @@ int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *con
 {
   (void)config;
   int64_t wait = sf_time_max(0, atomic_load_explicit(&state->blocked_until, memory_order_relaxed) - now);
-  sf_gcra_config told;
-  if (sf_told(state, now, &told)) wait = sf_time_max(wait, sf_gcra_peek(&state->told, &told, now, 1));
+  wait = sf_time_max(wait, sf_quota_pace_peek(&state->told, now, 1));
   double rate = sf_bits_load(&state->rate);
   if (rate > 0) {
     sf_gcra_config pace = sf_pace_config(rate);
@@ -186,19 +171,9 @@ void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config,
   sf_raise(&state->bucket.arrival, sf_time_add(now, sf_time_from(pace.burst * pace.period_ns)));
 }
 
-/* `reset` is the time until the window is full: so limit - remaining cells refill in that time, and it is the arrival time. */
-void sf_adaptive_headers(sf_adaptive *state, const sf_adaptive_config *config, int64_t now,
-                         const sf_quota_word *requests)
+void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, double awaited)
 {
-  (void)config;
-  double used = requests->limit - requests->remaining;
-  if (requests->limit <= 0 || requests->remaining < 0 || requests->reset_ns <= 0 || used <= 0) return;
-  double rate = used / ((double)requests->reset_ns / SF_SECOND);
-  int64_t full_at = sf_time_add(now, requests->reset_ns);
-  sf_bits_store(&state->told_rate, rate);
-  sf_bits_store(&state->told_limit, requests->limit);
-  atomic_store_explicit(&state->told.arrival, full_at, memory_order_relaxed);
-  atomic_store_explicit(&state->told_until, full_at, memory_order_release);
+  sf_quota_pace_told(&state->told, now, requests, awaited);
 }
 
 double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now)
@@ -206,7 +181,5 @@ double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *conf
   (void)config;
   double rate = sf_bits_load(&state->rate);
   if (rate <= 0) rate = INFINITY;
-  sf_gcra_config told;
-  if (sf_told(state, now, &told)) rate = fmin(rate, 1e9 / told.period_ns);
-  return rate;
+  return fmin(rate, sf_quota_pace_rate(&state->told, now));
 }

@@ -8,7 +8,7 @@
 #ifndef SF_ADAPTIVE_RATE_H
 #define SF_ADAPTIVE_RATE_H
 
-#include "gcra.h"
+#include "quota_pace.h"
 
 typedef struct sf_adaptive_config {
   double beta;     /* 0.7: what is left of the rate after a throttle */
@@ -16,13 +16,6 @@ typedef struct sf_adaptive_config {
   double min_rate; /* 0.5 per second */
   double max_rate; /* ceiling per second; 0 = none */
 } sf_adaptive_config;
-
-/* What a provider's headers said about one dimension (requests, or tokens). Negative = not told. */
-typedef struct sf_quota_word {
-  double limit;     /* per window */
-  double remaining; /* in this window */
-  int64_t reset_ns; /* until it is full again, from now */
-} sf_quota_word;
 
 typedef struct sf_adaptive {
   sf_gcra bucket;                /* paces at the learned rate */
@@ -32,10 +25,7 @@ typedef struct sf_adaptive {
   _Atomic int64_t blocked_until; /* nothing may go before (Retry-After) */
   _Atomic uint64_t measured;     /* double bits: admitted rate, smoothed */
   _Atomic uint64_t tally;        /* epoch of 0.5 s (32 bits), count (32 bits) */
-  sf_gcra told;                  /* what the headers left: its arrival time is their "time to full" */
-  _Atomic uint64_t told_rate;    /* double bits: refill per second that the headers imply */
-  _Atomic uint64_t told_limit;   /* double bits: cells of the provider's window */
-  _Atomic int64_t told_until;    /* the headers' word counts until then */
+  sf_quota_pace told;            /* the headers' word */
 } sf_adaptive;
 
 SF_BEGIN_DECLS
@@ -52,8 +42,8 @@ int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *con
 void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
 /* retry_after_ns: < 0 = none told. */
 void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns);
-void sf_adaptive_headers(sf_adaptive *state, const sf_adaptive_config *config, int64_t now,
-                         const sf_quota_word *requests);
+/* awaited: see sf_quota_pace_told. */
+void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, double awaited);
 
 /* The learned rate per second; infinity while nothing is learned. */
 double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);

@@ -9,7 +9,7 @@
 #ifndef SF_HINTS_H
 #define SF_HINTS_H
 
-#include "../policy/adaptive_rate.h"
+#include "../policy/quota_pace.h"
 #include "headers.h"
 
 typedef struct sf_retry_hint {
