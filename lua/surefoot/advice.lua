@@ -40,8 +40,8 @@ function causes.name_unknown(case)
     return ("check the spelling of %s, and that the server of dns.doh_url can be reached and is trusted "
       .. "(tls.ca_file)"):format(case.endpoint.host)
   end
-  return ("check the spelling of %s; if it is right, give its address in dns.hosts, or a name server that knows it in "
-    .. "dns.doh_url"):format(case.endpoint.host)
+  return ("check the spelling of %s, and that this machine is online; if both are right, give its address in "
+    .. "dns.hosts, or a name server that knows it in dns.doh_url"):format(case.endpoint.host)
 end
 
 function causes.refused(case)

@@ -106,7 +106,7 @@ describe("client:verify", function()
   describe("names", function()
     it("a host that nobody knows", function()
       fails({ base_url = "https://api.nonexistent.invalid/v1" }, "network",
-        "^check the spelling of api%.nonexistent%.invalid; .* dns%.hosts, .* dns%.doh_url$")
+        "^check the spelling of api%.nonexistent%.invalid, .* dns%.hosts, .* dns%.doh_url$")
       fails({ base_url = "https://api.nonexistent.invalid/v1", dns = { doh_url = "https://127.0.0.1:1/dns-query" } },
         "network", "^check the spelling of .* server of dns%.doh_url")
     end)

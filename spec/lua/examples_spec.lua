@@ -89,6 +89,22 @@ describe("the examples", function()
     assert.matches("anthropic %(m, %d+ %+ %d+ tokens, first word after %d+%.%d+ s%): echo: Hello", text)
   end)
 
+  it("verify", function()
+    local refusing = provider.refusing()
+    local text, code = run(("examples/verify.lua %s %s"):format(p.lines.a.url, refusing.url))
+    assert.equal(1, code, text)
+    assert.matches("^127%.0%.0%.1:%d+: well\n  dns %d+%.%d ms, tcp .-, first byte .-, total .-, at 127.0.0.1, %d+ m",
+      text)
+    assert.matches(("127.0.0.1:%d: network: Failed to connect"):format(refusing.port), text)
+    assert.matches("\n  %-> start the server", text)
+    refusing:close()
+    text, code = run(("examples/verify.lua %s"):format(p.lines.a.url))
+    assert.equal(0, code, text)
+    text, code = run "examples/verify.lua nobody"
+    assert.equal(2, code)
+    assert.matches('no preset "nobody"', text)
+  end)
+
   it("lines", function()
     local text, code = run "examples/lines.lua"
     assert.equal(0, code, text)
