@@ -26,7 +26,7 @@ static sf_hedge *bucket(const sf_call *call)
 static bool may_hedge(const sf_call *call)
 {
   return call->hedging.on && call->state == SF_CALL_ACTIVE && call->live != NULL && !call->committed &&
-         call->sink == NULL && call->attempt_count < call->max_attempts;
+         call->sink == NULL && !call->awaits_variant && call->attempt_count < call->max_attempts;
 }
 
 static void look_again(sf_call *call, int64_t at)
@@ -107,7 +107,7 @@ static void consider(sf_call *call, int64_t now)
   int64_t silent = silence(call, now), failing = sf_time_add(delay, (SILENT_DELAYS - 1) * delay);
   if (silent < delay || is_asked(call)) {
     look_again(call, sf_time_add(now, silent < delay ? delay - silent : delay));
-  } else if (!start_hedge(call, now) && !(silent >= failing && start_paid(call, false, now))) {
+  } else if (!start_hedge(call, now) && !call->awaits_variant && !(silent >= failing && start_paid(call, false, now))) {
     look_again(call, sf_time_add(now, silent < failing ? failing - silent : delay));
   }
 }

@@ -5,14 +5,16 @@
 -- what happened and cannot disturb.
 
 local errors = require "surefoot.errors"
+local failure = require "surefoot.failure"
 local plans = require "surefoot.client.plan"
 local results = require "surefoot.result"
 local tasks = require "surefoot.tasks"
 
 local M = {}
 
+local failure_of, trail_of = failure.of, failure.trail
+
 local PRIORITIES = { high = 1, normal = 2, low = 3 }
-local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
 ---@class surefoot.Work
 ---@field name string
@@ -56,72 +58,6 @@ local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
-end
-
--- The endpoint that an attempt ran on, by its place in the trail.
-local function trail_of(job)
-  local client, plan = job.client, job.plan
-  local trail, names = job.call:trail(), client.config.endpoints
-  for _, attempt in ipairs(trail) do
-    local endpoint = names[attempt.endpoint]
-    if plan.nameless then
-      attempt.model = plans.variant_on(plan, attempt.endpoint, attempt.route).model
-    end
-    attempt.endpoint = endpoint and endpoint.name or attempt.endpoint
-    attempt.message = attempt.message and client.scrub(attempt.message)
-  end
-  return trail
-end
-
-local function shorten(body)
-  if type(body) == "string" and #body > BODY_IN_ERROR then
-    return body:sub(1, BODY_IN_ERROR)
-  end
-  return body
-end
-
-local PHASES = {
-  connect = "connect after ", first_byte = "first byte after ", first_token = "first token after ", idle = "idle for ",
-  attempt = "attempt after ",
-}
-
-local function timeout_message(phase, endpoint, job)
-  local given, own = job.timeout or {}, endpoint and endpoint.timeout or {}
-  local limit = given[phase] or own[phase] or given.attempt or own.attempt
-  return PHASES[phase] and limit and limit < math.huge and PHASES[phase] .. errors.seconds(limit) or nil
-end
-
--- What happened, and why that was the end of it.
-local function message_of(kind, info, verdict, kept, last, endpoint, job)
-  local told = last and last.message or ""
-  local why = info.message or ""
-  if told ~= "" and why:sub(1, #told) == told then
-    why = why:sub(#told + 1):gsub("^; ", "")
-  end
-  local what = verdict.kind == kind and verdict.message or kind == "timeout"
-    and timeout_message(info.phase, endpoint, job)
-    or told ~= "" and told or kept and "HTTP " .. kept.reply.status
-  if why == "" or why == "no attempts left" or why == what then
-    return what
-  end
-  return what and what .. "; " .. why or why
-end
-
--- The error of a call that failed; kept: the answer that decided, if it was one.
-local function failure_of(job, kind, deciding)
-  local client, info, kept = job.client, job.call:info(), job.kept and job.kept[deciding]
-  info.message = client.scrub(info.message)
-  local verdict, trail = kept and kept.verdict or {}, trail_of(job)
-  local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
-  local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, job)
-  return errors.new {
-    kind = kind, message = message and client.scrub(message), status = kept and kept.reply.status,
-    code = refused and client.scrub(verdict.code) or nil, phase = info.phase,
-    retry_at = info.retry_at, retry_after = info.retry_after, sent = info.sent, endpoint = endpoint and endpoint.name,
-    request_id = kept and client.scrub(results.request_id(kept.reply.headers)) or job.request_id, attempts = trail,
-    max_attempts = job.options.max_attempts or client.config.retry.max_attempts,
-    body = refused and shorten(client.scrub(verdict.body)) or nil,
-  }
 end
 
 -- ----------------------------------------------------------------------------------------------------------- answers
@@ -476,8 +412,12 @@ local function keys_refreshed(job)
   return true
 end
 
--- Submits a job; nil and why not.
-local function begin(job)
+--- Whatever has to be asked before a job is submitted; it may wait. Nil and why there is nothing to submit.
+---@async
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+function M.prepare(job)
   local client, options = job.client, job.options
   local cancel = options.cancel
   if client.closed then
@@ -489,11 +429,17 @@ local function begin(job)
   end
   job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
   if client.key_functions then
-    local ok, problem = keys_refreshed(job)
-    if not ok then
-      return nil, problem
-    end
+    return keys_refreshed(job)
   end
+  return true
+end
+
+--- Submits a job that is prepared; never waits. Nil and why it cannot be.
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+function M.start(job)
+  local client, options = job.client, job.options
   job.scheduler = client.host.scheduler()
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
   local problem
@@ -502,10 +448,45 @@ local function begin(job)
     return fail("invalid_request", client.scrub(problem))
   end
   job.id = job.call:id()
-  if cancel then
-    cancel:add(job.call)
+  if options.cancel then
+    options.cancel:add(job.call)
   end
   return true
+end
+
+--- Submits a job.
+---@async
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+function M.begin(job)
+  local ok, problem = M.prepare(job)
+  if not ok then
+    return nil, problem
+  end
+  return M.start(job)
+end
+
+--- Answers what a plain call asks at this moment, without waiting: for those that nobody's coroutine drives.
+---@param job surefoot.Job
+---@return boolean settled
+---@return boolean? accepted and what else M.conclude wants to know
+---@return surefoot.Kind? kind
+---@return integer? deciding
+---@return number? latency
+---@return number? first_token
+---@return any receipt
+function M.turn(job)
+  local call = job.call
+  while true do
+    local question, a, b, c, d, e, f = call:next()
+    if question == "wait" then
+      return false
+    elseif question == "settled" then
+      return true, a, b, c, d, e, f
+    end
+    questions[question](job, a, b, c, d, e, f)
+  end
 end
 
 -- What a stream had shown before it failed.
@@ -525,8 +506,18 @@ local function let_go(job)
   job.call = nil
 end
 
--- The end of a call that has settled: its result, or nil and the error; throws what validate threw.
-local function conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
+--- The end of a call that has settled: its result, or nil and the error; throws what validate threw.
+---@param job surefoot.Job
+---@param task surefoot.Task? the one that waited
+---@param accepted boolean
+---@param kind surefoot.Kind
+---@param deciding integer
+---@param latency number?
+---@param first_token number?
+---@param receipt any
+---@return surefoot.Result?
+---@return surefoot.Error?
+function M.conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
   local cancel = job.options.cancel
   if kind == "cancelled" then
     tasks.take_interrupt(task) -- the caller is told
@@ -556,21 +547,14 @@ end
 ---@return surefoot.Result?
 ---@return surefoot.Error?
 function M.perform(job)
-  local ok, problem = begin(job)
+  local ok, problem = M.begin(job)
   if not ok then
     return nil, problem
   end
   local task = tasks.current()
   local _, accepted, kind, deciding, latency, first_token, receipt = drive(job, task)
-  return conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
+  return M.conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
 end
-
---- Submits the job of a stream.
----@async
----@param job surefoot.Job
----@return true?
----@return surefoot.Error?
-M.begin = begin
 
 -- An answer that came whole, though events were wanted.
 local function whole_chunk(result)
@@ -597,7 +581,7 @@ function M.read(job, task)
   if has_news then
     return accepted, false -- it is the chunk
   end
-  local result, err = conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
+  local result, err = M.conclude(job, task, accepted, kind, deciding, latency, first_token, receipt)
   return result and not job.committed and whole_chunk(result) or nil, true, result, err
 end
 

@@ -51,6 +51,7 @@ local FAILS = { resolve = true, connect = true, tls = true }
 ---@field private scheduler surefoot.Scheduler
 ---@field private scripts table<string, function>
 ---@field private counts table<string, integer>
+---@field private events integer  moves of the clock, and exchanges that began
 local Simulation = {}
 local mt = { __index = Simulation, __name = "surefoot.simulation" }
 
@@ -154,7 +155,7 @@ local function serve(self)
       request_mt)
     local script = check_script(self.scripts[name](count, request, engine:now()), name)
     engine:script(id, spelled_out(script, request))
-    served = true
+    self.events, served = self.events + 1, true
     id, name, method, url, headers, body = engine:started()
   end
   return served
@@ -167,6 +168,7 @@ local function pass(self, seconds)
     return
   end
   local moved = self.engine:advance(seconds or math.huge)
+  self.events = self.events + (moved and 1 or 0)
   serve(self)
   if not moved and not seconds then
     error("surefoot.simulate: time stands still: nothing is due, and somebody waits", 0)
@@ -186,7 +188,7 @@ function M.new(options)
     end
   end
   local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {},
-    ids = 0 }, mt)
+    ids = 0, events = 0 }, mt)
   for name, script in pairs(options.endpoints) do
     if type(name) ~= "string" or type(script) ~= "function" then
       error("surefoot.simulate: endpoints: expected names with functions", 3)

@@ -1,4 +1,4 @@
--- The provider's own word sets the pace, before it has to say 429: what is left of its windows, for requests and tokens.
+-- The provider's own word sets the pace before it has to say 429: what is left of its windows, for requests and tokens.
 local sim = require "spec.support.sim"
 
 local function left(what, limit, remaining, reset)
