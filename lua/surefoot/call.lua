@@ -4,17 +4,15 @@
 -- stream means. Hooks of the caller (validate) run here, may wait, and their errors are the caller's; on_event is told
 -- what happened and cannot disturb.
 
-local errors = require "surefoot.errors"
 local failure = require "surefoot.failure"
 local plans = require "surefoot.client.plan"
 local results = require "surefoot.result"
+local submit = require "surefoot.submit"
 local tasks = require "surefoot.tasks"
 
 local M = {}
 
 local failure_of, trail_of = failure.of, failure.trail
-
-local PRIORITIES = { high = 1, normal = 2, low = 3 }
 
 ---@class surefoot.Work
 ---@field name string
@@ -55,10 +53,6 @@ local PRIORITIES = { high = 1, normal = 2, low = 3 }
 ---@field more surefoot.Chunk[]?               what the last event shows beside what was read
 ---@field read function?                        of a stream: it is the source of its pieces
 ---@field cancel function?
-
-local function fail(kind, message)
-  return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
-end
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 
@@ -212,7 +206,6 @@ function actions.fail(job, attempt, fold, verdict)
   refuse(job, attempt, fold.reply, verdict)
 end
 
-
 -- ------------------------------------------------------------------------------------------------------------ events
 
 -- on_event runs apart: whatever it does, the call goes on.
@@ -301,6 +294,13 @@ function questions.ended(job, attempt, endpoint, route, kind, phase, message)
   refuse(job, attempt, fold.reply, verdict)
 end
 
+--- Submits the job of a stream.
+---@async
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+M.begin = submit.begin
+
 -- Until the reader of a stream has news: true and the chunk, if any; or the call has settled: false, ok, kind, the
 -- attempt that decided; of a success latency, time to first token, receipt. Cancelling the task cancels the call.
 local function drive(job, task)
@@ -336,44 +336,6 @@ local function drive(job, task)
   end
 end
 
--- The header lines of this call alone.
-local function call_headers(job)
-  local options, id = job.options, job.request_id
-  local given = options.headers
-  if not given and not options.idempotency_key then
-    return "x-request-id: " .. id .. "\nidempotency-key: " .. id .. "\n"
-  end
-  given = given or {}
-  local key = options.idempotency_key or given["idempotency-key"] or id
-  local lines = { "x-request-id: ", id, "\nidempotency-key: ", key, "\n" }
-  for name, value in pairs(given) do
-    if name ~= "x-request-id" and name ~= "idempotency-key" then
-      lines[#lines + 1] = name .. ": " .. value .. "\n"
-    end
-  end
-  return table.concat(lines)
-end
-
--- C reads the table before submit returns, and nothing yields meanwhile: one serves all calls.
-local submission = {}
-
-local function submit(job, engine)
-  local client, options = job.client, job.options
-  local s = submission
-  s.deadline = job.deadline
-  s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
-  s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
-  s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
-  s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
-  s.upload, s.output, s.hedge = job.upload, job.output, options.hedge
-  if job.has_effects and s.hedge == nil then
-    s.hedge = false
-  end
-  local call, problem = client.core:submit(engine, job.plan.id, s)
-  s.body, s.upload, s.output, s.headers = nil, nil, nil, nil
-  return call, problem
-end
-
 local function finished(job, latency, first_token, receipt)
   local result = job.result
   result.latency, result.time_to_first_token = latency, first_token
@@ -384,87 +346,6 @@ local function finished(job, latency, first_token, receipt)
   end
   job.client:count(result)
   return result
-end
-
--- Asks the functions that give keys. They may wait, and whatever ends a call may happen meanwhile: true, or nil and why
--- there is nothing to submit any more.
-local function keys_refreshed(job)
-  local client, cancel = job.client, job.options.cancel
-  local engine, task = client.host.scheduler().engine, tasks.current()
-  local cancels = tasks.cancels(task)
-  local began = engine:now()
-  local ok, problem = client:refresh_keys()
-  if client.closed then
-    return fail "closed"
-  elseif cancel and cancel:cancelled() then
-    return fail("cancelled", "its canceller was used")
-  elseif tasks.cancels(task) ~= cancels then
-    tasks.take_interrupt(task)
-    return fail("cancelled", "the task was cancelled")
-  elseif not ok then
-    return nil, problem
-  end
-  local total = job.deadline
-  job.deadline = total - (engine:now() - began)
-  if job.deadline <= 0 then
-    return fail("deadline", "the function of api_key took the call's " .. errors.seconds(total))
-  end
-  return true
-end
-
---- Whatever has to be asked before a job is submitted; it may wait. Nil and why there is nothing to submit.
----@async
----@param job surefoot.Job
----@return true?
----@return surefoot.Error?
-function M.prepare(job)
-  local client, options = job.client, job.options
-  local cancel = options.cancel
-  if client.closed then
-    return fail "closed"
-  elseif cancel and cancel:cancelled() then
-    return fail("cancelled", "its canceller was used before")
-  elseif tasks.take_interrupt(tasks.current()) then
-    return fail("cancelled", "the task was cancelled")
-  end
-  job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
-  if client.key_functions then
-    return keys_refreshed(job)
-  end
-  return true
-end
-
---- Submits a job that is prepared; never waits. Nil and why it cannot be.
----@param job surefoot.Job
----@return true?
----@return surefoot.Error?
-function M.start(job)
-  local client, options = job.client, job.options
-  job.scheduler = client.host.scheduler()
-  job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
-  local problem
-  job.call, problem = submit(job, job.scheduler.engine)
-  if not job.call then
-    return fail("invalid_request", client.scrub(problem))
-  end
-  job.id = job.call:id()
-  if options.cancel then
-    options.cancel:add(job.call)
-  end
-  return true
-end
-
---- Submits a job.
----@async
----@param job surefoot.Job
----@return true?
----@return surefoot.Error?
-function M.begin(job)
-  local ok, problem = M.prepare(job)
-  if not ok then
-    return nil, problem
-  end
-  return M.start(job)
 end
 
 --- Answers what a plain call asks at this moment, without waiting: for those that nobody's coroutine drives.
@@ -547,7 +428,7 @@ end
 ---@return surefoot.Result?
 ---@return surefoot.Error?
 function M.perform(job)
-  local ok, problem = M.begin(job)
+  local ok, problem = submit.begin(job)
   if not ok then
     return nil, problem
   end
