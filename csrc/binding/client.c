@@ -414,6 +414,42 @@ static int client_in_flight(lua_State *L)
   return 1;
 }
 
+/*
+ * client:withdraw("transient" | "throttled", n): pays for a retry that is made above the calls, the n-th of its kind. What
+ * it cost and the seconds to wait before a line is asked again that has failed; false: the budget is spent.
+ */
+static int client_withdraw(lua_State *L)
+{
+  static const char *const names[] = { "transient", "throttled", NULL };
+  sf_client *client = sf_check_client(L, 1);
+  bool throttled = luaL_checkoption(L, 2, NULL, names) == 1;
+  double count = luaL_checknumber(L, 3);
+  luaL_argcheck(L, client->engine != NULL, 1, "no call was made");
+  const sf_budget_config *budget = &client->config.budget;
+  int32_t cost = sf_budget_withdraw(&client->budget, budget, sf_engine_now(client->engine),
+                                    throttled ? budget->throttled_cost : budget->transient_cost);
+  if (cost == SF_BUDGET_REFUSED) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  sf_backoff_config backoff = client->config.backoff;
+  if (throttled) backoff.base_ns = client->config.throttled_base_ns;
+  uint64_t n = count >= 1 && count < 1e9 ? (uint64_t)count : 1;
+  lua_pushinteger(L, cost);
+  sf_push_seconds(L, sf_backoff_delay(&backoff, n, 0, sf_random_unit(&client->engine->random)));
+  return 2;
+}
+
+/* Gives back what a withdrawal cost: the retry led to a success, or was never sent. */
+static int client_refund(lua_State *L)
+{
+  sf_client *client = sf_check_client(L, 1);
+  double cost = luaL_checknumber(L, 2);
+  luaL_argcheck(L, cost >= 0 && cost <= INT32_MAX, 2, "a cost expected");
+  sf_budget_refund(&client->budget, &client->config.budget, (int32_t)cost);
+  return 0;
+}
+
 static int client_close(lua_State *L)
 {
   sf_client *client = sf_check_client(L, 1);
@@ -429,13 +465,9 @@ static int client_close(lua_State *L)
 void sf_open_client(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "plan", client_plan },
-    { "set_key", client_set_key },
-    { "submit", sf_lua_submit },
-    { "stats", sf_lua_stats },
-    { "close", client_close },
-    { "in_flight", client_in_flight },
-    { NULL, NULL },
+    { "plan", client_plan },         { "set_key", client_set_key }, { "submit", sf_lua_submit },
+    { "stats", sf_lua_stats },       { "close", client_close },     { "in_flight", client_in_flight },
+    { "withdraw", client_withdraw }, { "refund", client_refund },   { NULL, NULL },
   };
   sf_new_class(L, SF_CLIENT_TYPE, methods, client_gc);
   lua_pushcfunction(L, core_client);
