@@ -284,7 +284,7 @@ static bool transport_start(sf_transport *transport, sf_exchange *exchange, int6
   if (carrier == NULL) return false;
   curl->now_ns = now;
   carrier->exchange = exchange;
-  carrier->started_ns = sf_clock_now();
+  carrier->started_ns = now;
   exchange->carrier = carrier;
   exchange->link = (sf_link){ 0 };
   sf_carrier_move(carrier, &curl->running);

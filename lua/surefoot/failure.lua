@@ -40,7 +40,11 @@ local PHASES = {
 local function timeout_message(phase, endpoint, job)
   local given, own = job.timeout or {}, endpoint and endpoint.timeout or {}
   local limit = given[phase] or own[phase] or given.attempt or own.attempt
-  return PHASES[phase] and limit and limit < math.huge and PHASES[phase] .. errors.seconds(limit) or nil
+  if not (PHASES[phase] and limit and limit < math.huge) then
+    return nil
+  end
+  local proxy = phase == "connect" and endpoint and endpoint.proxy and endpoint.proxy:match "[^/@]+$"
+  return PHASES[phase] .. errors.seconds(limit) .. (proxy and " through the proxy " .. proxy or "")
 end
 
 -- What happened, and why that was the end of it.

@@ -64,7 +64,10 @@ local function bare_client(client, endpoints)
   config.retry.budget, config.retry.max_attempts = false, 1
   config.keepalive = { idle = 0, age = config.keepalive.age }
   config.concurrency = { limit = #endpoints, queue = #endpoints, adaptive = false, min = 1, max = #endpoints }
-  config.rate, config.hedge, config.endpoints = nil, nil, {}
+  for _, policy in ipairs { "rate", "hedge", "coalesce", "health", "spend", "shared", "log" } do
+    config[policy] = nil
+  end
+  config.endpoints = {}
   for i, endpoint in ipairs(endpoints) do
     local copy = copy_of(endpoint)
     copy.rate, copy.concurrency, copy.breaker = nil, nil, nil

@@ -247,6 +247,7 @@ describe("network:", function()
             base_url = tls_url, proxy = through(scheme, proxy.host), timeout = { connect = 0.15 * pace },
           }
           assert.same({ "timeout", "connect", false }, { err.kind, err.phase, err.sent }, tostring(err))
+          assert.matches("^connect after [%d.]+ m?s through the proxy " .. proxy.host .. "$", err.message)
           assert_silent(err, PASSWORD)
         end
       end)
