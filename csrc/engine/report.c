@@ -26,12 +26,26 @@ static void sample_latency(sf_attempt *attempt, sf_outcome outcome, int64_t now)
   sf_ewma_sample(latency, now, sample, routing->decay_ns);
 }
 
+/* Is there no other line whose circuit is closed? Then slowness is no reason to do without this one. */
+static bool is_last_line(const sf_client *client, const sf_endpoint *endpoint, int64_t now)
+{
+  for (uint32_t i = 0; i < client->endpoint_count; i++) {
+    const sf_endpoint *other = &client->endpoints[i];
+    if (other == endpoint) continue;
+    if (!other->has_breaker ||
+        sf_breaker_state_at(&other->breaker, &other->breaker_config, now, NULL) == SF_BREAKER_CLOSED)
+      return false;
+  }
+  return true;
+}
+
 static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)
 {
   sf_call *call = attempt->call;
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   if (!endpoint->has_breaker) return;
   int64_t first_token = attempt->first_token_ns >= 0 ? attempt->first_token_ns - attempt->started_ns : -1;
+  if (endpoint->breaker_config.slow_call_ns > 0 && is_last_line(call->client, endpoint, now)) first_token = -1;
   sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
   sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
                     &attempt->permit, effect, first_token);

@@ -130,12 +130,21 @@ describe("a line whose circuit is open", function()
   end)
 
   it("opens for slowness alone", function()
-    local lab = sim.lab({ a = { after = 2, text = "ok" } }, { breaker = { slow_call = 2, min_calls = 5 } })
+    local lab = sim.lab({ a = { after = 2, text = "ok" }, b = ok }, { breaker = { slow_call = 2, min_calls = 5 } })
     for i = 1, 5 do
       assert.equal("closed", lab:line("a").breaker, i)
       assert(lab.client:chat "Hi")
     end
     assert.equal("open", lab:line("a").breaker)
+  end)
+
+  it("does not open for slowness when it is the last that is closed", function()
+    local slow = { after = 2, text = "ok" }
+    local lab = sim.lab({ a = slow, b = slow, c = slow }, { breaker = { slow_call = 2, min_calls = 2 } })
+    for _ = 1, 40 do
+      assert(lab.client:chat("Hi", { deadline = 3 }))
+    end
+    assert.same({ "open", "open", "closed" }, { lab:line("a").breaker, lab:line("b").breaker, lab:line("c").breaker })
   end)
 
   it("recovers a probe that never answers, by its lease", function()
