@@ -178,7 +178,7 @@ local function operation_job(self, work, routes, request, options)
     work = work, client = self, options = options, plan = plan, routes = routes, request = request, method = nil,
     path = nil, headers = nil, body = nil, estimate = nil, request_id = nil, call = nil, result = nil,
   }
-  local method, path, headers, body = encode_operation(job, plan.variants[1])
+  local method, path, headers, body = work.encode(job, plan.variants[1])
   if not method then
     error(path, 0)
   end

@@ -242,7 +242,7 @@ local function resolve(given, environment)
     rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = filled.prices,
-    continue_on_length = filled.continue_on_length, hedge = switch(top_field.hedge, top.hedge), endpoints = {},
+    continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge), endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")

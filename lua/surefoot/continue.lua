@@ -9,10 +9,10 @@
 -- for without response_format, which would make the model begin a new document; result.parsed is read from the whole.
 -- Where a later round fails, so does the call: err.partial is what had come.
 
-local call = require "surefoot.call"
-local common = require "surefoot.provider.common"
+local coalesce = require "surefoot.coalesce"
 local errors = require "surefoot.errors"
-local json = require "surefoot.json"
+local join = require "surefoot.join"
+local resume = require "surefoot.resume"
 local rounds = require "surefoot.rounds"
 local streams = require "surefoot.stream"
 
@@ -30,127 +30,6 @@ local PLEASE = "Your last answer was cut off by its length limit. Continue exact
 ---@class surefoot.Result
 ---@field continued integer?  how often it was carried on after finish_reason "length"
 
--- ----------------------------------------------------------------------------------------------------------- joining
-
-local TEXTS = { content = true, refusal = true, reasoning_content = true, reasoning = true }
-
-local function is_list(value)
-  return type(value) == "table" and #value > 0
-end
-
-local function appended(a, b, from)
-  local list = setmetatable({}, getmetatable(a)) -- an empty list stays one
-  for _, part in ipairs(a) do
-    list[#list + 1] = part
-  end
-  for i = from or 1, #b do
-    list[#list + 1] = b[i]
-  end
-  return list
-end
-
-local function may_be_list(value)
-  return type(value) == "table" and (#value > 0 or next(value) == nil)
-end
-
--- Whether two parts differ in their texts alone; lists in them are for joining.
-local function alike(a, b)
-  for _, pair in ipairs { { a, b }, { b, a } } do
-    for key, value in next, pair[1] do
-      local other = pair[2][key]
-      if key ~= "text" and value ~= other and not (may_be_list(value) and may_be_list(other)) then
-        return false
-      end
-    end
-  end
-  return true
-end
-
-local join_parts -- below
-
--- Where a text was cut: two parts as one, or nil when they are no halves of one.
-local function seam(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" or a.type ~= b.type then
-    return nil
-  elseif type(a.text) == "string" and type(b.text) == "string" and alike(a, b) then
-    local whole = rounds.copy(b)
-    for key, value in next, a do
-      whole[key] = may_be_list(value) and appended(value, b[key]) or value
-    end
-    whole.text = a.text .. b.text
-    return whole
-  elseif is_list(a.content) and is_list(b.content) then
-    local whole = rounds.copy(b)
-    whole.id, whole.content = a.id, join_parts(a.content, b.content)
-    return whole
-  end
-end
-
--- Two lists of parts, or of a provider's items, as one: a text that was cut is whole again.
-function join_parts(a, b)
-  local whole = seam(a[#a], b[1])
-  if not whole then
-    return appended(a, b)
-  end
-  local list = appended(a, b, 2)
-  list[#a] = whole
-  return list
-end
-
--- Content as a list of parts, whatever it was.
-local function parts_of(content)
-  return is_list(content) and content or { { type = "text", text = content } }
-end
-
-local function join_field(key, a, b)
-  if a == nil or a == json.null or a == "" then
-    return b
-  elseif b == nil or b == json.null or b == "" then
-    return a
-  elseif TEXTS[key] and type(a) == "string" and type(b) == "string" then
-    return a .. b
-  elseif key == "content" then
-    return join_parts(parts_of(a), parts_of(b))
-  elseif is_list(a) and is_list(b) then
-    return appended(a, b)
-  end
-  return b
-end
-
--- What the provider wants back as it came: of one provider the items of both turns, in order.
-local function join_native(a, b)
-  local both = type(a) == "table" and type(b) == "table" and a.provider == b.provider
-  if both and is_list(a.items) and is_list(b.items) then
-    local native = rounds.copy(b)
-    native.items = join_parts(a.items, b.items)
-    return native
-  end
-end
-
-local function join_messages(a, b)
-  local message = rounds.copy(a)
-  for key, value in next, b do
-    message[key] = join_field(key, a[key], value)
-  end
-  message.native = join_native(a.native, b.native)
-  return message
-end
-
-local function message_of(result)
-  return result.message or { role = "assistant", content = result.text }
-end
-
--- An answer and its continuation as one.
-local function joined(before, result, job)
-  local whole = rounds.copy(result)
-  whole.text = (before.text or "") .. (result.text or "")
-  whole.reasoning = join_field("reasoning", before.reasoning, result.reasoning)
-  whole.message = join_messages(message_of(before), message_of(result))
-  whole.parsed = common.parsed_of(whole.text, job.request, job.client.codec)
-  whole.attempts = appended(before.attempts or {}, result.attempts or {})
-  return whole
-end
-
 -- ------------------------------------------------------------------------------------------------------------ source
 
 -- A call whose answer comes whole, as a source: over at once, so that nobody can cancel it.
@@ -158,7 +37,7 @@ local Plain = {}
 Plain.__index = Plain
 
 function Plain:read()
-  return nil, true, call.perform(self.job)
+  return nil, true, coalesce.perform(self.job)
 end
 
 -- The pieces of an answer that is carried on.
@@ -175,7 +54,7 @@ Source.__index = Source
 
 local function begin(job)
   if job.work.streams then
-    return streams.source(job)
+    return resume.source(job)
   end
   return setmetatable({ job = job }, Plain)
 end
@@ -184,7 +63,7 @@ end
 local function next_request(self)
   local request = rounds.copy(self.rounds.job.request)
   request.messages = rounds.copy(request.messages)
-  request.messages[#request.messages + 1] = message_of(self.before)
+  request.messages[#request.messages + 1] = join.message_of(self.before)
   request.messages[#request.messages + 1] = { role = "user", content = PLEASE }
   request.response_format = nil
   return request
@@ -205,7 +84,7 @@ local function goes_on(self, result)
 end
 
 local function with_before(self, result)
-  return self.before and joined(self.before, result, self.rounds.job) or result
+  return self.before and join.results(self.before, result, self.rounds.job) or result
 end
 
 -- What the caller gets of the joined answer.
@@ -339,7 +218,7 @@ end
 ---@return surefoot.Error?
 function M.perform(job)
   if allowed(job) == 0 then
-    return call.perform(job)
+    return coalesce.perform(job)
   end
   return streams.drain(M.source(job))
 end

@@ -10,6 +10,12 @@
 ---@field api_version string?
 ---@field quirks table<string, boolean>?  where it differs from its format:
 ---|  no_stream_options   refuses stream_options; sends usage with the last chunk by itself
+---|  prefill             takes up a last message of the assistant's (surefoot.provider.prefill has the sources)
+---|  prefill_of_claude   the same, where the model is Claude
+---|  prefill_prefix      the same, told by the message's `prefix`
+---|  prefill_flags       the same, told by `continue_final_message` and `add_generation_prompt`
+---|  prefill_at_beta     takes it up below /beta alone
+---|  prefill_repeated    may send it once more
 
 ---@type table<string, surefoot.Preset>
 return {
@@ -23,18 +29,19 @@ return {
     key_env = "GEMINI_API_KEY" },
   holysheep = { provider = "openai", base_url = "https://api.holysheep.ai/v1", key_env = "HOLYSHEEP_API_KEY" },
   deepseek = { provider = "openai", base_url = "https://api.deepseek.com/v1", key_env = "DEEPSEEK_API_KEY",
-    key_form = "sk-" },
+    key_form = "sk-", quirks = { prefill_prefix = true, prefill_at_beta = true } },
   openrouter = {
     provider = "openai", base_url = "https://openrouter.ai/api/v1", key_env = "OPENROUTER_API_KEY", key_form = "sk-or-",
+    quirks = { prefill_of_claude = true },
   },
   groq = { provider = "openai", base_url = "https://api.groq.com/openai/v1", key_env = "GROQ_API_KEY",
-    key_form = "gsk_" },
+    key_form = "gsk_", quirks = { prefill = true } },
   -- answers 422 (extra_forbidden) to stream_options.include_usage
   mistral = { provider = "openai", base_url = "https://api.mistral.ai/v1", key_env = "MISTRAL_API_KEY",
-    quirks = { no_stream_options = true } },
+    quirks = { no_stream_options = true, prefill_prefix = true, prefill_repeated = true } },
   xai = { provider = "openai", base_url = "https://api.x.ai/v1", key_env = "XAI_API_KEY", key_form = "xai-" },
   together = { provider = "openai", base_url = "https://api.together.xyz/v1", key_env = "TOGETHER_API_KEY" },
   ollama = { provider = "openai", base_url = "http://127.0.0.1:11434/v1" },
-  llamacpp = { provider = "openai", base_url = "http://127.0.0.1:8080/v1" },
-  vllm = { provider = "openai", base_url = "http://127.0.0.1:8000/v1" },
+  llamacpp = { provider = "openai", base_url = "http://127.0.0.1:8080/v1", quirks = { prefill_flags = true } },
+  vllm = { provider = "openai", base_url = "http://127.0.0.1:8000/v1", quirks = { prefill_flags = true } },
 }

@@ -89,18 +89,20 @@ end
 --- The job of the next call.
 ---@param request table
 ---@param meanwhile string what was done before it
+---@param as { work: surefoot.Work, routes: surefoot.Route[], max_attempts: integer }? not as the first job was
 ---@return surefoot.Job?
 ---@return surefoot.Error?
-function Rounds:follow(request, meanwhile)
+function Rounds:follow(request, meanwhile, as)
   local client, left = self.job.client, self:left()
   if left <= 0 then
     return nil, self:too_late(meanwhile)
   end
   local options = M.copy(self.options)
   options.deadline = left
+  options.max_attempts = as and as.max_attempts or options.max_attempts
   local key = options.idempotency_key or options.headers and options.headers["idempotency-key"]
   options.idempotency_key = key and ("%s-%s%d"):format(key, self.name, self.count + 1)
-  local ok, job, problem = pcall(client.follow, client, self.job, request, options)
+  local ok, job, problem = pcall(client.follow, client, as or self.job, request, options)
   if not ok then -- what was added to the request cannot be written
     return nil, errors.new { kind = "invalid_request", message = tostring(job), sent = false, attempts = {} }
   end

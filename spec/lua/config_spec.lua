@@ -143,7 +143,7 @@ describe("config", function()
       health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
-    for key, value in pairs { resume = "auto", coalesce = true, health = true,
+    for key, value in pairs { coalesce = true, health = true,
       spend = { limit = 5 }, shared = "name", log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end
@@ -272,7 +272,9 @@ describe("call options", function()
     assert.equal('deadine: unknown key; did you mean "deadline"?', options_problem { deadine = 1 })
     assert.matches('^priority: expected one of "high", "normal", "low", got "hihg"; did you mean "high"%?',
       options_problem { priority = "hihg" })
-    assert.equal("resume: is not available in this version", options_problem { resume = "auto" })
+    assert.equal("auto", config.options({ resume = "auto" }, c).resume)
+    assert.matches('^resume: expected one of "off", "continue", "restart", "auto", got "atuo"; did you mean "auto"%?',
+      options_problem { resume = "atuo" })
     local defaults = { quantile = 0.95, budget = 0.05, burst = 20, min_delay = 0.05, max = 1 }
     assert.same(defaults, config.options({ hedge = true }, c).hedge)
     defaults.max = 2

@@ -8,6 +8,7 @@ local MOST = 256 -- plans that one client keeps: a program may take its models' 
 ---@class surefoot.Route
 ---@field model string?     nil: operations without a model
 ---@field endpoint integer? only there
+---@field only integer[]?   only on one of these
 ---@field request table?    fields of the request to replace
 
 ---@class surefoot.Plan
@@ -22,12 +23,21 @@ local function serves(endpoint, model)
   return model == nil or not models.only or models.only[model] or models.rename[model] ~= nil
 end
 
+local function leads_to(route, endpoint)
+  for _, one in ipairs(route.only or {}) do
+    if one == endpoint then
+      return true
+    end
+  end
+  return not route.only and (not route.endpoint or route.endpoint == endpoint)
+end
+
 local function targets_of(config, routes)
   local targets, variants, places, by_key = {}, {}, {}, {}
   for place, route in ipairs(routes) do
     local number
     for i, endpoint in ipairs(config.endpoints) do
-      if (not route.endpoint or route.endpoint == i) and serves(endpoint, route.model) then
+      if leads_to(route, i) and serves(endpoint, route.model) then
         if not number then
           number = #places + 1
           places[number] = place
@@ -54,6 +64,7 @@ local function key_of(routes)
   local parts = {}
   for i, route in ipairs(routes) do
     parts[i] = (route.model or "") .. "\1" .. (route.endpoint or "") .. "\1" .. (route.request and "changed" or "")
+      .. (route.only and "\1" .. table.concat(route.only, ",") or "")
   end
   return table.concat(parts, "\2")
 end

@@ -139,6 +139,8 @@ local dns = {
     doc = "ask this server over HTTPS instead of the system's; it is trusted as `tls.ca_file` says" },
 }
 
+local resume = { "off", "continue", "restart", "auto" }
+
 local function later(name, doc, spec)
   spec.name, spec.doc, spec.later = name, doc, true
   return spec
@@ -217,8 +219,9 @@ M.top = {
   { name = "hedge", type = "table", on = true, off = true, fields = hedge, default = false,
     doc = "a second attempt on another line when the first is slower than usual; the first answer counts. Not of "
       .. "`client:request` with a method other than GET, unless the call asks for it" },
-  later("resume", "carry on with a stream that was cut",
-    { type = "enum", values = { "off", "continue", "restart", "auto" } }),
+  { name = "resume", type = "enum", values = resume, default = "off",
+    doc = "how to carry on with a stream that broke off after text was shown: `continue` has the answer go on, where "
+      .. "a line is known to take it up; `restart` asks anew and joins what repeats the text; `auto` tries both" },
   { name = "continue_on_length", type = "integer", min = 0, max = 100, default = 0,
     doc = "rounds to carry on with an answer that was cut (finish_reason \"length\")" },
   later("coalesce", "identical calls in flight share one attempt",
@@ -336,7 +339,7 @@ M.options = {
   { name = "continue_on_length", type = "integer", min = 0, max = 100, doc = "as in the configuration" },
   { name = "hedge", type = "table", on = true, off = true, fields = hedge,
     doc = "as in the configuration; what is not given is as there" },
-  later("resume", "as in the configuration", { type = "enum", values = { "off", "continue", "restart", "auto" } }),
+  { name = "resume", type = "enum", values = resume, doc = "as in the configuration" },
 }
 
 local function endpoint_fields(fields)
