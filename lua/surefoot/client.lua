@@ -7,8 +7,8 @@ local any_request = require "surefoot.client.request"
 local batch = require "surefoot.batch"
 local binding = require "surefoot.binding"
 local bounds = require "surefoot.client.bounds"
-local call = require "surefoot.call"
 local check = require "surefoot.config.check"
+local coalesce = require "surefoot.coalesce"
 local config = require "surefoot.config"
 local continue = require "surefoot.continue"
 local conversation = require "surefoot.conversation"
@@ -315,7 +315,7 @@ function Client:embeddings(request, options)
   if not job then
     return nil, problem
   end
-  return call.perform(job)
+  return coalesce.perform(job)
 end
 
 --- Lists the models that the provider offers.
@@ -326,7 +326,7 @@ end
 function Client:models(options)
   of(self, "models")
   options = read("models", config.options, options, self.config)
-  local result, err = call.perform(operation_job(self, operations.models, ANY_ROUTE, nil, options))
+  local result, err = coalesce.perform(operation_job(self, operations.models, ANY_ROUTE, nil, options))
   return result and result.models, err
 end
 
@@ -469,6 +469,7 @@ function M.new(resolved, host)
     plans = {}, plan_count = 0, common_plans = {}, usual_routes = {}, closed = false, drainers = {},
     tallies = stats.new(), event_errors = 0, secrets = secrets, scrub = errors.scrubber(secrets),
     key_functions = has_functions, current_keys = {}, past_keys = {},
+    shared = setmetatable({}, { __mode = "v" }), sharing = stats.correction(),
   }, mt)
 end
 

@@ -113,6 +113,14 @@ local function check_bounds(concurrency, path)
   return concurrency
 end
 
+local function check_health(health)
+  local path = health and health.path
+  if path and (not path:find "^/" or path:find "[%c \127-\255#]") then
+    check.fail("health.path", "expected a path that begins with /, without spaces, got %s", check.show(path))
+  end
+  return health
+end
+
 -- An endpoint with a preset of its own is another provider: the client's key is not for it.
 local function keys_of(given, top, preset, environment)
   local keys = given.api_key or not given.preset and top.api_key or nil
@@ -242,7 +250,9 @@ local function resolve(given, environment)
     rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = filled.prices,
-    continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge), endpoints = {},
+    continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),
+    coalesce = switch(top_field.coalesce, top.coalesce), health = check_health(switch(top_field.health, top.health)),
+    endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")
@@ -285,6 +295,9 @@ function M.options(given, config)
   end
   if options.hedge then
     options.hedge = resolve_hedge(options.hedge, config.hedge)
+  end
+  if options.coalesce then
+    options.coalesce = config.coalesce or check.fill(top_field.coalesce, true)
   end
   options.fallbacks = options.fallbacks and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks")
   return options

@@ -289,6 +289,8 @@ end
 ---@field foreign boolean        somebody else's loop calls step()
 ---@field adapter surefoot.Adapter?
 ---@field parked table<integer, table>  id -> waiter
+---@field background table<integer, table>  id -> waiter of what nobody waits for, whose wake() does the work itself and
+--- never waits. Held weakly: it belongs to whoever set it up, and keeps no loop from ending
 ---@field private wait_for fun(engine: table, seconds: number?)
 ---@field private queue table
 ---@field private first integer
@@ -305,7 +307,8 @@ Scheduler.__index = Scheduler
 function M.scheduler(engine, wait_for)
   return setmetatable({
     engine = engine, wait_for = wait_for, running = false, foreign = false, turning = false,
-    parked = {}, queue = {}, first = 1, last = 0, alive = 0, failures = {},
+    parked = {}, background = setmetatable({}, { __mode = "v" }), queue = {}, first = 1, last = 0, alive = 0,
+    failures = {},
   }, Scheduler)
 end
 
@@ -402,7 +405,7 @@ end
 --- Wakes whoever waits for the ids that have news.
 ---@return integer count
 function Scheduler:deliver()
-  local engine, parked, count = self.engine, self.parked, 0
+  local engine, parked, background, count = self.engine, self.parked, self.background, 0
   local id = engine:ready()
   while id do
     local waiter = parked[id]
@@ -412,6 +415,10 @@ function Scheduler:deliver()
       count = count + 1
     elseif id == self.bell then
       self.bell = nil
+    elseif background[id] then
+      waiter = background[id]
+      background[id] = nil
+      waiter:wake()
     end
     id = engine:ready()
   end

@@ -143,7 +143,8 @@ describe("config", function()
       health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
-    for key, value in pairs { coalesce = true, health = true,
+    assert.same({}, { resolve(off).coalesce, resolve(off).health })
+    for key, value in pairs {
       spend = { limit = 5 }, shared = "name", log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end

@@ -4,8 +4,8 @@
 
 local binding = require "surefoot.binding"
 local bounds = require "surefoot.client.bounds"
-local call = require "surefoot.call"
 local check = require "surefoot.config.check"
+local coalesce = require "surefoot.coalesce"
 local multipart = require "surefoot.client.multipart"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
@@ -136,7 +136,7 @@ end
 ---@return surefoot.Result?
 ---@return surefoot.Error?
 function M.perform(job)
-  local result, err = call.perform(job)
+  local result, err = coalesce.perform(job)
   if result and job.output then -- it is in its place now
     result.file = job.output
   end

@@ -45,6 +45,7 @@ local M = {}
 
 ---@class surefoot.Stats: surefoot.Numbers
 ---@field queue integer         calls that wait
+---@field coalesced integer     calls that shared one that had begun before
 ---@field limit integer         concurrency of the client
 ---@field retry_budget integer  what is left of it
 ---@field endpoints table<string, surefoot.EndpointStats>
@@ -59,6 +60,27 @@ end
 ---@return table
 function M.new()
   return {}
+end
+
+--- What a client's numbers differ by from those of the core, where a call of the core is no call of the user's, or more
+--- than one.
+---@return table
+function M.correction()
+  return {
+    requests = 0, successes = 0, attempts = 0, timeouts = 0, in_flight = 0, queue = 0, coalesced = 0, errors = {},
+  }
+end
+
+--- Counts the end of a call, or takes it back.
+---@param correction table
+---@param kind "ok" | surefoot.Kind
+---@param by integer 1 or -1
+function M.count_end(correction, kind, by)
+  if kind == "ok" then
+    correction.successes = correction.successes + by
+  else
+    correction.errors[kind] = (correction.errors[kind] or 0) + by
+  end
 end
 
 --- Counts an answer that arrived.
@@ -99,6 +121,24 @@ local function add(numbers, tally)
   numbers.cost = numbers.cost + tally.cost
 end
 
+local function correct(numbers, correction)
+  local failed = 0
+  for name, value in pairs(correction) do
+    if name ~= "errors" and numbers[name] then
+      numbers[name] = math.max(0, numbers[name] + value)
+    end
+  end
+  for kind, count in pairs(correction.errors) do
+    local sum = (numbers.errors[kind] or 0) + count
+    numbers.errors[kind] = sum > 0 and sum or nil
+  end
+  for _, count in pairs(numbers.errors) do
+    failed = failed + count
+  end
+  local ended = numbers.successes + failed
+  numbers.success_rate = ended > 0 and numbers.successes / ended or nil
+end
+
 local function begin(numbers)
   local nothing = new_tally()
   numbers.tokens, numbers.cost = nothing.tokens, nothing.cost
@@ -110,6 +150,8 @@ end
 ---@return surefoot.Stats
 function M.report(client)
   local numbers, by_name = begin(client.core:stats()), {}
+  numbers.coalesced = 0
+  correct(numbers, client.sharing)
   for i, endpoint in ipairs(numbers.endpoints) do
     local name = client.config.endpoints[i].name
     by_name[name] = begin(endpoint)

@@ -139,6 +139,22 @@ local dns = {
     doc = "ask this server over HTTPS instead of the system's; it is trusted as `tls.ca_file` says" },
 }
 
+local coalesce = {
+  { name = "chat", type = "boolean", default = true, doc = "chat calls with temperature 0, or with a seed" },
+  { name = "sampled", type = "boolean", default = false,
+    doc = "chat calls of any temperature: those who share one get the same answer" },
+  { name = "embeddings", type = "boolean", default = true, doc = "embeddings" },
+  { name = "get", type = "boolean", default = true, doc = "models, and `client:request` with GET" },
+}
+
+local health = {
+  seconds("interval", 30, "an endpoint without traffic for so long is asked, give or take a tenth",
+    { none = false, max = 86400 }),
+  seconds("timeout", 5, "a probe that takes longer has failed", { none = false, max = 3600 }),
+  { name = "path", type = "string",
+    doc = "what is asked for with GET, appended to the endpoint's URL; 2xx is well (default: its list of models)" },
+}
+
 local resume = { "off", "continue", "restart", "auto" }
 
 local function later(name, doc, spec)
@@ -224,9 +240,10 @@ M.top = {
       .. "a line is known to take it up; `restart` asks anew and joins what repeats the text; `auto` tries both" },
   { name = "continue_on_length", type = "integer", min = 0, max = 100, default = 0,
     doc = "rounds to carry on with an answer that was cut (finish_reason \"length\")" },
-  later("coalesce", "identical calls in flight share one attempt",
-    { type = "either", { type = "boolean" }, { type = "table" } }),
-  later("health", "probe endpoints in the background", { type = "either", { type = "boolean" }, { type = "table" } }),
+  { name = "coalesce", type = "table", on = true, off = true, fields = coalesce, default = false,
+    doc = "calls that ask the same at the same time share one; not streams, nor those with `validate` or `on_event`" },
+  { name = "health", type = "table", on = true, off = true, fields = health, default = false,
+    doc = "ask endpoints that are unwell or idle in the background, so that no call has to find out" },
   later("spend", "a budget in US dollars", { type = "table", off = true, fields = {
     { name = "limit", type = "number", above = 0, max = 1e12, doc = "US dollars" },
     { name = "per", type = "enum", values = { "hour", "day", "month", "total" }, default = "total",
@@ -339,6 +356,7 @@ M.options = {
   { name = "continue_on_length", type = "integer", min = 0, max = 100, doc = "as in the configuration" },
   { name = "hedge", type = "table", on = true, off = true, fields = hedge,
     doc = "as in the configuration; what is not given is as there" },
+  { name = "coalesce", type = "boolean", doc = "false: this call shares no other's; true: it does, where it may" },
   { name = "resume", type = "enum", values = resume, doc = "as in the configuration" },
 }
 
