@@ -363,7 +363,7 @@ function Client:each(requests, options)
   return batch.each(self, read("each", batch.read, requests, options, self.config))
 end
 
---- Asks every endpoint for its models, once: is it there, is the key good?
+--- Asks every endpoint for its models, with every key: does it work, and what has to be changed where it does not?
 ---@async
 ---@return surefoot.Report report
 function Client:verify()

@@ -56,8 +56,8 @@ M.canceller = canceller.new
 ---@field limits table?
 ---@field headers table<string, string>?
 ---@field proxy string?
----@field tls table?
----@field dns table?
+---@field tls { ca_file: string?, cert: string?, key: string?, verify: boolean? }?
+---@field dns { hosts: table<string, string>?, doh_url: string?, ip_version: 4 | 6 | nil, cache: number? }?
 ---@field http_version "auto" | "1.1" | "2" | nil
 ---@field keepalive table?
 ---@field allow_plaintext boolean?
