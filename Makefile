@@ -93,7 +93,7 @@ build/surefoot: Makefile
 	@chmod +x $@
 
 # The machine may lack everything until `deps` has run, so these look around in a second make.
-demo test lint format asan bench bench-lines test-hard: deps
+demo test lint format asan bench bench-lines simulate test-hard: deps
 	@$(MAKE) --no-print-directory run-$@
 
 demo: ## install what is missing, build, start the simulated provider, show the main job
@@ -103,6 +103,7 @@ format: ## lay out the C sources
 asan: ## the specs under AddressSanitizer and UBSan
 bench: ## the benchmarks of spec/bench
 bench-lines: ## many lines against one, the story's table: half an hour (ARGS=--quick: seconds)
+simulate: ## fleets of clients on modelled lines, table and plots: minutes (ARGS='S1 S5': these)
 test-hard: ## the long runs: fuzzers, failing allocator, greedy collector, valgrind
 
 run-demo: all
@@ -120,6 +121,9 @@ run-bench: all $(LOADS:spec/%.c=build/lua5.4/test/%)
 
 run-bench-lines: all
 	@lua5.4 -l spec.helper spec/bench/lines_bench.lua $(ARGS)
+
+run-simulate: all
+	@$(lastword $(VARIANTS)) -l spec.helper spec/fleet/run.lua $(ARGS)
 
 run-lint:
 	luacheck --quiet --no-color .
@@ -190,5 +194,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all reference demo test lint format asan bench bench-lines test-hard deps install rockspec clean help FORCE \
-  run-demo run-test run-lint run-format run-asan run-bench run-bench-lines run-fuzz run-test-hard
+.PHONY: all reference demo test lint format asan bench bench-lines simulate test-hard deps install rockspec clean help \
+  FORCE run-demo run-test run-lint run-format run-asan run-bench run-bench-lines run-simulate run-fuzz run-test-hard

@@ -1,0 +1,102 @@
+-- In small: a fleet whose line serves half as fast for 30 s comes back with the defaults; with retries that nothing
+-- bounds it stays down. Else the model would prove nothing.
+local dip = require "spec.fleet.dip"
+local heat_map = require "spec.fleet.heat_map"
+local report = require "spec.fleet.report"
+
+local SEEDS = 2
+
+local function play(configuration, load, ends)
+  local runs = {}
+  for seed = 1, SEEDS do
+    local world, recovery = dip.dip {
+      configuration = configuration, seed = seed, load = load, from = 10, to = 40, ends = ends,
+    }
+    runs[seed] = { recovery = recovery, ratio = world.attempts / world.requests, wasted = dip.wasted(world) }
+  end
+  return runs
+end
+
+describe("a capacity dip", function()
+  for _, name in ipairs { "3 retries", "+ jitter" } do
+    it(("brings a fleet down for good: %s, no budget"):format(name), function()
+      for _, run in ipairs(play(name, 0.8, 120)) do
+        assert.equal(math.huge, run.recovery)
+        assert.is_true(run.ratio > 2, "attempts per call: " .. run.ratio)
+        assert.is_true(run.wasted > 0.5, "tokens made for nothing: " .. run.wasted)
+      end
+    end)
+  end
+
+  it("does no lasting harm to the defaults", function()
+    for _, run in ipairs(play("defaults", 0.8, 250)) do
+      assert.is_true(run.recovery < math.huge)
+      assert.is_true(run.ratio <= 1.10, "attempts per call: " .. run.ratio)
+    end
+  end)
+
+  it("does none to clients that never retry", function()
+    for _, run in ipairs(play("no retry", 0.8, 120)) do
+      assert.is_true(run.recovery < 60)
+      assert.equal(1, run.ratio)
+    end
+  end)
+end)
+
+describe("every scenario", function()
+  for _, name in ipairs { "capacity_dip", "hysteresis", "map", "failure_sweep", "shared_quota", "straggler",
+    "black_hole", "recovery_herd" } do
+    it("has jobs that cover its seeds once: " .. name, function()
+      local scenario, seen = require("spec.fleet.scenarios." .. name), {}
+      assert.matches("^S[1-8]$", scenario.id)
+      for _, job in ipairs(scenario.jobs(1)) do
+        local key = table.concat({ tostring(job.case or job.regime), tostring(job.clients), tostring(job.load),
+          tostring(job.hedge) }, " ")
+        for seed = job.first, job.last do
+          assert.is_nil(seen[key .. seed], key .. seed)
+          seen[key .. seed] = true
+        end
+      end
+      assert.is_true(next(seen) ~= nil)
+    end)
+  end
+end)
+
+describe("the table", function()
+  it("says what was measured, how surely, and whether the mark was met", function()
+    local rows = {
+      report.mean("a", report.at_most(2), { 1, 1, 1, 1 }), report.mean("b", report.at_most(2), { 1.9, 2.0, 2.1, 1.9 }),
+      report.share("c", report.none, 0, 100), report.share("d", nil, 50, 100),
+    }
+    for _, row in ipairs(rows) do
+      row.scenario = "S0 test"
+    end
+    assert.same({ true, false, true }, { rows[1].pass, rows[2].pass, rows[3].pass })
+    assert.is_nil(rows[4].pass)
+    local lines = {}
+    for line in report.table(rows):gmatch "[^\n]+" do
+      lines[#lines + 1] = line
+    end
+    assert.matches("^scenario +figure +pass mark +measured +seeds +95 %% confidence$", lines[1])
+    assert.matches("^S0 test +a +<= 2 +1.000 +4 +1.000 +pass$", lines[3])
+    assert.matches("^S0 test +b +<= 2 +1.975 +4 +1.881 .. 2.069 +FAIL$", lines[4])
+    assert.matches("^S0 test +d +%- +50.0 %% +100 +40.4 %% .. 59.6 %%$", lines[6])
+  end)
+end)
+
+describe("a heat map", function()
+  it("has a cell for each number, and says where there is none", function()
+    local svg = heat_map.draw {
+      title = "a < b", note = "", rows = { "1", "2" }, columns = { "x", "y", "z" }, most = 10,
+      panels = { { name = "one", cells = { { 0, 5, 10 }, { 1, math.huge, 3 } } },
+        { name = "two", cells = { { 0, 0, 0 }, { 0, 0, 0 } } } },
+    }
+    local _, cells = svg:gsub('<rect x="', "")
+    local _, never = svg:gsub(">never<", "")
+    assert.same({ 12, 1 }, { cells, never })
+    assert.matches("a &lt; b", svg, 1, true)
+    local _, opened = svg:gsub("<text", "")
+    local _, closed = svg:gsub("</text>", "")
+    assert.equal(opened, closed)
+  end)
+end)

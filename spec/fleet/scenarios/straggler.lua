@@ -1,0 +1,142 @@
+-- S6: now and then an attempt takes ten times as long; or one line does; or all of them. Hedging must cut the tail in
+-- the first two, for few attempts more, and must not add load to a fleet that is slow as a whole.
+
+local fleet = require "spec.fleet.fleet"
+local jobs = require "spec.fleet.jobs"
+local report = require "spec.fleet.report"
+local server = require "spec.fleet.server"
+local statistics = require "spec.fleet.statistics"
+local surefoot = require "surefoot"
+
+local M = { id = "S6", name = "straggler" }
+
+local CLIENTS, RATE, ENDS, LEARNING, SEEDS = 4, 40, 300, 60, 10
+local MEDIAN, SPREAD, SLOWER = 0.4, 0.4, 10 -- seconds; of the logarithm
+local CHANCE = 0.02
+local CUT, EXTRA = 0.7, 0.05
+local HEDGE = { quantile = 0.95, budget = EXTRA, burst = 20 }
+local SHOCK = 30 -- seconds after the change
+local NAMES = { "a", "b", "c" }
+
+-- How many times as long an attempt takes.
+local REGIMES = {
+  { name = "2 % of attempts", factor = function(world) return world.luck:unit() < CHANCE and SLOWER or 1 end },
+  { name = "one line", factor = function(_, line) return line == "a" and SLOWER or 1 end },
+  { name = "all lines", factor = function() return SLOWER end },
+}
+
+local by_name = {}
+for _, regime in ipairs(REGIMES) do
+  by_name[regime.name] = regime
+end
+
+--- Whether the engine takes hedges; why not.
+function M.available()
+  local sim = surefoot.simulate { endpoints = { a = function() return {} end } }
+  return pcall(sim.client, sim, { hedge = HEDGE })
+end
+
+function M.jobs(share)
+  if not M.available() then
+    return {}
+  end
+  local list = {}
+  for _, regime in ipairs(REGIMES) do
+    for _, hedge in ipairs { true, false } do
+      jobs.add(list, { regime = regime.name, hedge = hedge }, SEEDS, share, 2)
+    end
+  end
+  return list
+end
+
+local function count(tally, call)
+  tally.calls, tally.attempts = tally.calls + 1, tally.attempts + call.attempts
+end
+
+local function extra(tally)
+  return tally.attempts / tally.calls - 1
+end
+
+local function play(job, seed)
+  local regime, latencies, lines = by_name[job.regime], {}, {}
+  local later, shock = { calls = 0, attempts = 0 }, { calls = 0, attempts = 0 }
+  for _, name in ipairs(NAMES) do
+    lines[name] = function(now, _, world)
+      local factor = now >= LEARNING and regime.factor(world, name) or 1
+      return { after = MEDIAN * math.exp(SPREAD * world.luck:normal()) * factor, body = server.answer(1) }
+    end
+  end
+  local world = fleet.run {
+    seed = seed, clients = CLIENTS, config = { hedge = job.hedge and HEDGE or nil }, lines = lines,
+    arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
+    on_settled = function(world, call)
+      if call.began >= LEARNING then
+        latencies[#latencies + 1] = world.sim:now() - call.began
+        count(later, call)
+      end
+      if call.began >= LEARNING and call.began < LEARNING + SHOCK then
+        count(shock, call)
+      end
+    end,
+  }
+  return jobs.account(world, {
+    p50 = (statistics.quantile(latencies, 0.5)), p99 = (statistics.quantile(latencies, 0.99)),
+    extra = extra(later), shock = extra(shock), calls = later.calls, latencies = seed == 1 and latencies or nil,
+  })
+end
+
+function M.run(job)
+  local runs = {}
+  for seed = job.first, job.last do
+    runs[#runs + 1] = play(job, seed)
+  end
+  return runs
+end
+
+local function runs_of(results, regime, hedge)
+  return report.runs(results, function(job) return job.regime == regime and job.hedge == hedge end)
+end
+
+local function cdf(runs)
+  local list, points = runs[1].latencies, {}
+  table.sort(list)
+  for i = 1, #list, math.max(1, math.floor(#list / 500)) do
+    points[#points + 1] = { list[i], 1 - (i - 1) / #list }
+  end
+  return points
+end
+
+local function judge_regime(rows, name, hedged, plain, cuts)
+  local cut = {}
+  for i, run in ipairs(hedged) do
+    cut[i] = 1 - run.p99 / plain[i].p99
+  end
+  rows[#rows + 1] = report.mean(name .. ": p99 cut by hedging",
+    cuts and report.at_least(CUT, (">= %d %%"):format(CUT * 100)) or nil, cut, report.percent)
+  local bound = EXTRA + HEDGE.burst * CLIENTS / (statistics.mean(report.column(hedged, "calls")))
+  rows[#rows + 1] = report.mean(name .. ": attempts more",
+    report.at_most(bound, ("<= %d %% and the burst"):format(EXTRA * 100)), report.column(hedged, "extra"),
+    report.percent)
+  rows[#rows + 1] = report.mean(("%s: attempts more in the first %d s"):format(name, SHOCK), nil,
+    report.column(hedged, "shock"), report.percent)
+end
+
+function M.judge(results)
+  if #results == 0 then
+    local _, why = M.available()
+    return { { figure = "SKIPPED: the engine takes no hedges yet", measured = tostring(why) } }, {}
+  end
+  local rows, plots = {}, {}
+  for _, regime in ipairs(REGIMES) do
+    local hedged, plain = runs_of(results, regime.name, true), runs_of(results, regime.name, false)
+    judge_regime(rows, regime.name, hedged, plain, regime.name ~= "all lines")
+    plots[#plots + 1] = {
+      name = "s6_" .. regime.name:gsub("%W+", "_"), x = "seconds", y = "share of calls that take longer",
+      title = ("S6 straggler: %s ten times as slow"):format(regime.name), log_x = true, log_y = true,
+      series = { { name = "hedged", points = cdf(hedged) }, { name = "not hedged", points = cdf(plain) } },
+    }
+  end
+  return rows, plots
+end
+
+return M
