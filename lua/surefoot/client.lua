@@ -14,6 +14,7 @@ local continue = require "surefoot.continue"
 local conversation = require "surefoot.conversation"
 local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
+local health = require "surefoot.health"
 local json = require "surefoot.json"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
@@ -427,6 +428,9 @@ function Client:close(options)
     return
   end
   self.closed = true
+  if self.watch then
+    self.watch:stop()
+  end
   if options.drain then
     drain(self, options.drain)
   end
@@ -464,13 +468,15 @@ function M.new(resolved, host)
   if resolved.json then
     codec = json.custom(resolved.json, resolved.limits.json_depth)
   end
-  return setmetatable({
+  local client = setmetatable({
     config = resolved, host = host, core = binding.client(core_config(resolved, "surefoot/" .. version)), codec = codec,
     plans = {}, plan_count = 0, common_plans = {}, usual_routes = {}, closed = false, drainers = {},
     tallies = stats.new(), event_errors = 0, secrets = secrets, scrub = errors.scrubber(secrets),
     key_functions = has_functions, current_keys = {}, past_keys = {},
     shared = setmetatable({}, { __mode = "v" }), sharing = stats.correction(),
   }, mt)
+  client.watch = resolved.health and health.new(client) or nil
+  return client
 end
 
 return M

@@ -104,6 +104,9 @@ end
 function M.start(job)
   local client, options = job.client, job.options
   job.scheduler = client.host.scheduler()
+  if client.watch then
+    client.watch:attend(job.scheduler)
+  end
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
   local problem
   job.call, problem = submit(job, job.scheduler.engine)

@@ -150,11 +150,21 @@ end
 ---@return surefoot.Stats
 function M.report(client)
   local numbers, by_name = begin(client.core:stats()), {}
+  local corrections
   numbers.coalesced = 0
   correct(numbers, client.sharing)
+  if client.watch then
+    local correction
+    correction, corrections = client.watch:corrections()
+    correct(numbers, correction)
+  end
   for i, endpoint in ipairs(numbers.endpoints) do
     local name = client.config.endpoints[i].name
     by_name[name] = begin(endpoint)
+    if corrections then
+      correct(endpoint, corrections[i])
+      endpoint.probes = client.watch:probes(i)
+    end
     local tally = client.tallies[name]
     if tally then
       add(endpoint, tally)
