@@ -175,7 +175,10 @@ local function watch(self, job)
   local validate = job.options.validate
   job.options = rounds.copy(job.options)
   job.options.validate = function(result)
-    return goes_on(self, result) or validate(finished(self, with_before(self, result), true))
+    if goes_on(self, result) then
+      return true
+    end
+    return validate(finished(self, with_before(self, result), true))
   end
 end
 

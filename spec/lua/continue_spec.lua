@@ -214,7 +214,7 @@ describe("continue_on_length", function()
     end, "^mine$")
     local err = select(2, sim.lab({ a = part("x", "stop") }, { retry = { max_attempts = 1 } }).client:chat("Count",
       { continue_on_length = 1, validate = function() return false, "no" end }))
-    assert.equal("rejected", err.kind)
+    assert.same({ "rejected", "no" }, { err.kind, err.message })
   end)
 
   it("keeps one deadline, and gives what had come", function()
