@@ -61,6 +61,7 @@ local ENDS = { cancelled = true, closed = true, deadline = true }
 ---@field private tries integer            rounds after the first
 ---@field private resumed integer          those that went on
 ---@field private counted boolean?         the running one did
+---@field private said boolean?            the running one has brought text
 ---@field private cost integer?            what the running one took from the retry budget
 ---@field private first_token number?
 local Source = {}
@@ -161,16 +162,10 @@ local function cut(self, chunk)
 end
 
 -- What makes an answer more than a text.
-local function look(self, chunk)
-  if has(chunk, "tool_calls") then
-    self.beyond = "calls of tools had begun"
-  elseif has(chunk, "finish_reason") then
-    self.beyond = "its end was shown"
-  elseif has(chunk, "reasoning") then
-    self.beyond = "reasoning was shown"
-  elseif not has(chunk, "text") and not has(chunk, "usage") then
-    self.beyond = "more than text was shown"
-  end
+local function beyond_text(chunk)
+  return has(chunk, "tool_calls") and "calls of tools had begun" or has(chunk, "finish_reason") and "its end was shown"
+    or has(chunk, "reasoning") and "reasoning was shown"
+    or not has(chunk, "text") and not has(chunk, "usage") and "more than text was shown" or nil
 end
 
 local function count(self)
@@ -184,6 +179,10 @@ local function shown(self, chunk)
   self.first_token = self.first_token or self.rounds:elapsed()
   if self.how then
     self.seam = self.seam or seam_of(self)
+    if self.how == "continue" and not self.said and has(chunk, "reasoning") then
+      return nil, false -- who goes on has nothing to think about
+    end
+    self.said = self.said or has(chunk, "text")
     if not self.seam.over then
       if not cut(self, chunk) then
         return nil, false
@@ -196,7 +195,7 @@ local function shown(self, chunk)
       count(self)
     end
   end
-  look(self, chunk)
+  self.beyond = self.beyond or beyond_text(chunk)
   if has(chunk, "usage") then
     chunk.usage = self.rounds:with(chunk.usage)
   end
@@ -205,7 +204,7 @@ end
 
 -- ------------------------------------------------------------------------------------------------------- after the end
 
--- A text that does not repeat what was shown.
+-- The running round gives another text: nil where yet another round may follow, else the error of the call.
 local function another_text(self, is_over, result)
   local err
   if not is_over then
@@ -215,6 +214,12 @@ local function another_text(self, is_over, result)
   self.rounds:add(result or err and err.partial or {})
   add_attempts(self, (result or err or {}).attempts)
   local seam = self.seam
+  if self.how == "continue" and self.mode == "auto" then
+    self.refused = true
+    return nil
+  elseif self.how == "continue" then
+    return broken_off(self, "the answer was not taken up, the model began to reason anew")
+  end
   return broken_off(self, ("asked anew, the answer is another one after %d of %d bytes"):format(seam.at,
     #(self.before.text or "")), "truncated")
 end
@@ -415,7 +420,8 @@ local function reopen(self)
       return why and broken_off(self, why) or cut_short(self, err)
     end
   end
-  self.how, self.tries, self.cost, self.counted, self.seam, self.job = how, self.tries + 1, cost, nil, nil, nil
+  self.how, self.tries, self.cost = how, self.tries + 1, cost
+  self.job, self.seam, self.counted, self.said = nil, nil, nil, nil
   local first = self.rounds.job
   local job, problem = self.rounds:follow(first.request, "the stream was resumed", { routes = routes,
     work = how == "continue" and telling(first.work, self.told) or first.work, max_attempts = left })
@@ -464,7 +470,8 @@ function Source:read(task)
     local fits
     chunk, fits = shown(self, chunk)
     if not fits then
-      return nil, true, nil, another_text(self, over, result)
+      err = another_text(self, over, result)
+      return nil, err ~= nil, nil, err
     end
   end
   if not over then
@@ -504,7 +511,10 @@ local function watch(self, job)
     end
     self.seam = self.seam or seam_of(self)
     local whole = with_before(self, result)
-    return not whole or validate(finished(self, whole, join.appended(self.attempts, result.attempts), true))
+    if not whole then
+      return true
+    end
+    return validate(finished(self, whole, join.appended(self.attempts, result.attempts), true))
   end
 end
 

@@ -100,9 +100,7 @@ end
 ---@return integer? bytes
 function Seam:within(text)
   local copy = new(self.expected, self.needed, self.strict, self.space)
-  if copy:take(text) and copy:finish() then
-    return copy.at
-  end
+  return copy:take(text) and copy:finish() and copy.at or nil
 end
 
 return M
