@@ -16,11 +16,11 @@ local common = require "surefoot.provider.common"
 local errors = require "surefoot.errors"
 local join = require "surefoot.join"
 local prefill = require "surefoot.provider.prefill"
-local providers = require "surefoot.provider"
 local rounds = require "surefoot.rounds"
+local schema = require "surefoot.config.schema"
 local seams = require "surefoot.seam"
 local streams = require "surefoot.stream"
-local tasks = require "surefoot.tasks"
+local way = require "surefoot.resume.way"
 
 local M = {}
 
@@ -118,7 +118,7 @@ end
 local function broken_off(self, why, kind)
   local err = of_all(self, self.failure, ("%s; not resumed: %s"):format(self.failure.message, why))
   if kind then
-    err.kind, err.retryable, err.phase = kind, errors.kinds[kind].retryable, nil
+    err.kind, err.retryable, err.phase = kind, errors.kinds[kind].retryable, nil -- it is the text that counts now
   end
   return err
 end
@@ -288,110 +288,15 @@ end
 
 -- ----------------------------------------------------------------------------------------------------------- resuming
 
-local function changed(route, request)
-  return route.request and common.changed(request, nil, route.request) or request
-end
-
--- The routes of the first job that lead to certain targets: the model that was answering first, and of each the lines
--- that have not broken off before those that have. Also whether all have.
-local function routes_to(self, wanted)
-  local job, by_place, order = self.rounds.job, {}, {}
-  for _, target in ipairs(job.plan.targets) do
-    local place = job.plan.routes[target.route]
-    if wanted(place, job.plan.variants[target.variant]) then
-      if not by_place[place] then
-        by_place[place] = { {}, {} }
-        table.insert(order, place == self.place and 1 or #order + 1, place)
-      end
-      table.insert(by_place[place][self.broken[target.endpoint] and 2 or 1], target.endpoint)
-    end
-  end
-  local routes, all_broken = {}, true
-  for _, place in ipairs(order) do
-    local route = job.routes[place]
-    for i, endpoints in ipairs(by_place[place]) do
-      if #endpoints > 0 then
-        all_broken = all_broken and i == 2
-        routes[#routes + 1] = { model = route.model, request = route.request, place = place, only = endpoints }
-      end
-    end
-  end
-  return routes, all_broken
-end
-
--- How to go on: the way, its routes, and whether all lines on them have broken off; nil and why not.
-local function choose(self)
-  local job, text = self.rounds.job, self.before.text or ""
-  self.told = text:match "^(.*%S)" or ""
-  self.space = text:sub(#self.told + 1)
-  local can_continue = self.told ~= "" -- else there is nothing to tell
-  if can_continue and self.mode ~= "restart" and not self.refused then
-    local routes, all_broken = routes_to(self, function(place, variant)
-      return prefill.takes_up(changed(job.routes[place], job.request), variant)
-    end)
-    if #routes > 0 then
-      return "continue", routes, all_broken
-    end
-  end
-  if can_continue and self.mode == "continue" then
-    return nil, "no line is known to take up an answer to this request"
-  end
-  return "restart", routes_to(self, function(place)
-    return place == self.place
-  end)
-end
-
--- The work of a request that tells what was shown.
-local function telling(work, text)
-  local copy = rounds.copy(work)
-  function copy.encode(job, variant)
-    local request = prefill.request(changed(job.routes[variant.route], job.request), text, variant)
-    local operation = providers.formats[variant.provider].operations[work.name]
-    local method, path, headers, body = operation.encode(request, variant, job.client.codec, nil, true)
-    if not method then
-      return nil, path
-    end
-    return method, prefill.path(path, variant), headers, body
-  end
-  return copy
-end
-
--- Waits before a line is asked again that has broken off; the error when the call ends meanwhile.
-local function pause(self, seconds)
-  local job = self.rounds.job
-  local scheduler, cancel = job.client.host.scheduler(), job.options.cancel
-  local waiter, task = scheduler:waiter()
-  local timer = scheduler.engine:timer(seconds)
-  local woken = { cancel = function() waiter:wake() end }
-  scheduler.parked[timer] = waiter
-  if cancel then
-    cancel:add(woken)
-  end
-  local function ends()
-    return tasks.take_interrupt(task) or cancel and cancel:cancelled()
-  end
-  local is_over = ends()
-  while not is_over and scheduler.parked[timer] do
-    tasks.suspend(waiter, task)
-    is_over = ends()
-  end
-  if cancel then
-    cancel:remove(woken)
-  end
-  if scheduler.parked[timer] then
-    scheduler.parked[timer] = nil
-    scheduler.engine:cancel_timer(timer)
-  end
-  return is_over and errors.new { kind = "cancelled", sent = true, attempts = {} } or nil
-end
-
 -- Waits where all lines have broken off; nil and why there is no use in it, or an error that ends the call.
 local function wait(self, delay)
   delay = math.max(delay, self.failure.retry_after or 0)
-  if delay >= self.rounds:left() then
+  if delay > schema.hint_cap and delay == self.failure.retry_after then
+    return nil, "the server asks for a longer wait than is allowed"
+  elseif delay >= self.rounds:left() then
     return nil, "the deadline leaves no room for another attempt"
   elseif delay > 0 then
-    local err = pause(self, delay)
+    local err = self.rounds:pause(delay)
     return not err, nil, err
   end
   return true
@@ -400,7 +305,10 @@ end
 -- Begins the next round; the error of the call where there is none.
 local function reopen(self)
   local core, kind = self.rounds.job.client.core, self.failure.kind
-  local how, routes, all_broken = choose(self)
+  local text = self.before.text or ""
+  self.told = text:match "^(.*%S)" or ""
+  self.space = text:sub(#self.told + 1)
+  local how, routes, all_broken = way.choose(self.rounds.job, self)
   if not how then
     return broken_off(self, routes)
   end
@@ -424,7 +332,7 @@ local function reopen(self)
   self.job, self.seam, self.counted, self.said = nil, nil, nil, nil
   local first = self.rounds.job
   local job, problem = self.rounds:follow(first.request, "the stream was resumed", { routes = routes,
-    work = how == "continue" and telling(first.work, self.told) or first.work, max_attempts = left })
+    work = how == "continue" and way.telling(first.work, self.told) or first.work, max_attempts = left })
   if job then
     self.inner, problem = streams.source(job)
   end
@@ -514,6 +422,7 @@ local function watch(self, job)
     if not whole then
       return true
     end
+    count(self)
     return validate(finished(self, whole, join.appended(self.attempts, result.attempts), true))
   end
 end

@@ -4,6 +4,7 @@
 -- its own, since every request is another one.
 
 local errors = require "surefoot.errors"
+local tasks = require "surefoot.tasks"
 
 local M = {}
 
@@ -107,6 +108,36 @@ function Rounds:follow(request, meanwhile, as)
     return nil, errors.new { kind = "invalid_request", message = tostring(job), sent = false, attempts = {} }
   end
   return job, problem
+end
+
+--- Waits between two calls.
+---@async
+---@param seconds number
+---@return surefoot.Error? err the task was cancelled meanwhile, or the canceller used
+function Rounds:pause(seconds)
+  local scheduler, cancel = self.job.client.host.scheduler(), self.options.cancel
+  local waiter, task = scheduler:waiter()
+  local timer, woken = scheduler.engine:timer(seconds), { cancel = function() waiter:wake() end }
+  local function ends()
+    return tasks.take_interrupt(task) or cancel and cancel:cancelled()
+  end
+  scheduler.parked[timer] = waiter
+  if cancel then
+    cancel:add(woken)
+  end
+  local is_over = ends()
+  while not is_over and scheduler.parked[timer] do
+    tasks.suspend(waiter, task)
+    is_over = ends()
+  end
+  if cancel then
+    cancel:remove(woken)
+  end
+  if scheduler.parked[timer] then
+    scheduler.parked[timer] = nil
+    scheduler.engine:cancel_timer(timer)
+  end
+  return is_over and errors.new { kind = "cancelled", sent = self.count > 0, attempts = {} } or nil
 end
 
 --- Counts an answer.

@@ -684,6 +684,11 @@ describe("resuming", function()
     local lab = lab_of { a = { limited, whole { " two." } } }
     assert.equal("One, two.", select(2, watch(lab, CONTINUE)).text)
     assert.equal(22, lab.log[2].at)
+    local long = cut { "One,", 'data: {"error":{"code":"rate_limit_exceeded","message":"Try again in 200s"}}\n\n' }
+    lab = lab_of { a = { long, whole { " two." } } }
+    local _, _, err = watch(lab, CONTINUE)
+    assert.matches("not resumed: the server asks for a longer wait than is allowed$", err.message)
+    assert.same({ "rate_limited", 200, 500 }, { err.kind, err.retry_after, lab:balance() })
     lab = lab_of { a = limited, b = whole { " two." } }
     watch(lab, CONTINUE)
     assert.equal(2, lab.log[2].at)
