@@ -80,25 +80,31 @@ end
 ---@field began number
 ---@field waiter table?           while it waits
 ---@field timer integer?          of its deadline
+---@field bell integer?           of its waking, where that is for the engine's next turn
 ---@field ended boolean?
 ---@field result surefoot.Result?
 ---@field err surefoot.Error?
----@field thrown table?           what came out of a codec of the user's
+---@field thrown table?           what was thrown while a request was written
 local Caller = {}
 Caller.__index = Caller
 
-local function finish(caller, result, err, thrown)
-  local numbers = caller.shared.job.client.sharing
+-- later: not from the engine's news, where the loops of users expect to be told, but somewhere in their code.
+local function finish(caller, later, result, err, thrown)
+  local shared, waiter = caller.shared, caller.waiter
+  local numbers, scheduler = shared.job.client.sharing, shared.scheduler
   caller.ended, caller.result, caller.err, caller.thrown = true, result, err, thrown
   numbers.in_flight = numbers.in_flight - 1
   stats.count_end(numbers, result and "ok" or err and err.kind or "cancelled", 1)
-  if caller.waiter then
-    caller.waiter:wake()
+  if waiter and later then
+    caller.bell = scheduler.engine:timer(0)
+    scheduler.parked[caller.bell] = waiter
+  elseif waiter then
+    waiter:wake()
   end
 end
 
 -- Ends it before there is an answer, and nobody else.
-local function leave(caller, kind)
+local function leave(caller, kind, later)
   local callers = caller.shared.callers
   for i, other in ipairs(callers) do
     if other == caller then
@@ -106,7 +112,7 @@ local function leave(caller, kind)
       break
     end
   end
-  finish(caller, nil, caller.shared:departure(kind))
+  finish(caller, later, nil, caller.shared:departure(kind))
 end
 
 --- Its task, or its canceller, has had enough. With `more` other calls are about to end as well: nobody moves up yet.
@@ -114,7 +120,7 @@ end
 ---@param more boolean?
 function Caller:cancel(kind, more)
   if not self.ended then
-    leave(self, kind)
+    leave(self, kind, true)
   end
   self.shared:let_go(kind, more)
 end
@@ -206,7 +212,7 @@ local function errors_of(shared, err)
   return own
 end
 
-local function settle(shared, thrown, kind, result, err)
+local function settle(shared, later, thrown, kind, result, err)
   local numbers = shared.job.client.sharing
   numbers.in_flight = numbers.in_flight + 1
   stats.count_end(numbers, kind, -1) -- counted by the core; its callers are counted instead
@@ -214,12 +220,13 @@ local function settle(shared, thrown, kind, result, err)
   local callers = shared.callers
   shared.callers = {}
   for i, caller in ipairs(callers) do
-    finish(caller, results[i], not thrown and failures[i] or nil, thrown)
+    finish(caller, later, results[i], not thrown and failures[i] or nil, thrown)
   end
 end
 
 --- There is news of the call: answers what it asks; tells its callers when it has settled.
-function Shared:wake()
+---@param later boolean? they are told in the engine's next turn
+function Shared:wake(later)
   local job = self.job
   if self.over then
     return
@@ -238,7 +245,7 @@ function Shared:wake()
   self.over = true
   self.scheduler.parked[job.id] = nil
   forget(self)
-  settle(self, thrown, kind, call.conclude(job, nil, accepted, kind, deciding, latency, first_token, receipt))
+  settle(self, later, thrown, kind, call.conclude(job, nil, accepted, kind, deciding, latency, first_token, receipt))
 end
 
 -- Whether one whose deadline that is may join. What a loop that was interrupted has missed is made up for.
@@ -246,7 +253,7 @@ local function takes(shared, scheduler, deadline)
   if shared.scheduler ~= scheduler or deadline > shared.expires then
     return false
   elseif scheduler.parked[shared.job.id] ~= shared then
-    shared:wake()
+    shared:wake(true)
   end
   return not shared.over
 end
@@ -311,9 +318,9 @@ local function await(caller, scheduler, seconds)
   if cancel then
     cancel:remove(caller)
   end
-  if caller.timer then
-    scheduler.parked[caller.timer] = nil
-    scheduler.engine:cancel_timer(caller.timer)
+  for _, timer in pairs { caller.timer, caller.bell } do
+    scheduler.parked[timer] = nil
+    scheduler.engine:cancel_timer(timer)
   end
   if caller.err and caller.err.kind == "cancelled" then
     tasks.take_interrupt(task) -- the caller is told
