@@ -179,7 +179,8 @@ describe("a client", function()
       seen[index], count = true, count + 1
     end
     assert.equal(40, count)
-    assert.equal(8, p:counters("a").peak)
+    local peak = p:counters("a").peak
+    assert.is_true(peak > 1 and peak <= 8, "peak " .. peak)
   end)
 
   it("never has more at the provider than its limit, whatever fails", function()

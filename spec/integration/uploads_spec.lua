@@ -292,7 +292,9 @@ describe("an upload", function()
         for i = 1, 6 do
           local sent = i % 2 == 0 and { file = path } or process.read(path)
           local _, err = client:request { path = "/upload", body = sent }
-          assert.same({ "too_large", 413, 1 }, { err.kind, err.status, #err.attempts })
+          assert.same({ "too_large", 413 }, { err.kind, err.status })
+          -- a reset takes with it what was received and not read yet: on a busy machine it is asked once more
+          assert.is_true(#err.attempts == 1 or #err.attempts == 2 and what:find "at once" ~= nil, #err.attempts)
           assert.matches("25 MB, please", err.message)
         end
         listener:close()
