@@ -855,6 +855,78 @@ describe("resuming", function()
     assert.equal(copy, json.encode(request))
   end)
 
+  -- Lines that know the whole text, take it up or not as their preset says, and fail as chance has it.
+  it("shows every byte once, in order, or says that it is not all, whatever happens", function()
+    local said = "Ten green bottles \n\n hanging  on the wall,\nten green bottles hanging on the wall. "
+    local chance = 7
+    local function draw(n)
+      chance = (chance * 16807) % 2147483647
+      return chance % n + 1
+    end
+    local function answer(text)
+      local words = {}
+      while text ~= "" do
+        local size = draw(12)
+        words[#words + 1], text = text:sub(1, size), text:sub(size + 1)
+      end
+      local fate = draw(4)
+      if fate == 1 then
+        return whole(words)
+      end
+      for _ = 1, draw(#words + 1) - 1 do
+        table.remove(words)
+      end
+      words[#words + 1] = fate == 2 and OVERLOADED or nil
+      return fate == 3 and silent(words) or cut(words)
+    end
+    local presets, resumed, failed = { "vllm", "mistral", "openai", "groq" }, 0, 0
+    for _ = 1, 600 do
+      local endpoints, lines = {}, {}
+      for i = 1, draw(3) do
+        local name, preset = ("abc"):sub(i, i), presets[draw(#presets)]
+        endpoints[i] = { name = name, preset = preset, priority = i }
+        lines[name] = function(_, request)
+          local last = request.json.messages[#request.json.messages]
+          local begun = last.role == "assistant" and last.content or ""
+          assert.equal(begun, said:sub(1, #begun))
+          if draw(8) == 1 then
+            return fails(begun ~= "" and 400 or 500)
+          end
+          return answer(preset == "mistral" and said or said:sub(#begun + 1))
+        end
+      end
+      local most = draw(6)
+      local lab = lab_of(lines, { endpoints = endpoints, breaker = false, timeout = { idle = 5 },
+        retry = { max_attempts = most, base_delay = 0.1 } })
+      local texts, deadline = {}, 20 + draw(200)
+      local stream, err = lab.client:stream("Sing", { resume = ({ "continue", "restart", "auto" })[draw(3)],
+        deadline = deadline })
+      local chunk, result = stream and stream:read(), nil
+      while chunk do
+        texts[#texts + 1] = chunk.text
+        chunk = stream:read()
+      end
+      local shown = table.concat(texts)
+      if stream then
+        result, err = stream:result()
+      end
+      local trail = (result or err).attempts
+      assert.equal(#lab.log, #trail)
+      assert.is_true(#trail <= most)
+      assert.is_true(lab.sim:now() <= deadline + 1e-6)
+      if result then
+        assert.same({ said, said, said }, { shown, result.text, result.message.content })
+        resumed = resumed + (result.resumed and 1 or 0)
+      elseif stream then
+        assert.equal(said:sub(1, #shown), shown)
+        assert.equal(shown, err.partial.text or "")
+        failed = failed + 1
+      end
+    end
+    assert.is_true(resumed > 100, "resumed " .. resumed)
+    assert.is_true(failed > 100, "failed " .. failed)
+  end)
+
   it("never mixes up streams that run side by side", function()
     local lab = lab_of { a = function(_, request)
       local messages = request.json.messages
