@@ -402,16 +402,17 @@ static bool has_attempt_on(const sf_call *call, uint32_t endpoint)
   return false;
 }
 
-/* A line that is well: its circuit is closed, and it has nothing of this call. */
-static bool is_free_beside(const sf_call *call, uint32_t target, int64_t now)
+/* A line that is well: its circuit is closed, and unless `again` it has nothing of this call. */
+static bool is_free_beside(const sf_call *call, uint32_t target, bool again, int64_t now)
 {
   const sf_endpoint *endpoint = endpoint_of(call, target);
   bool closed = !endpoint->has_breaker ||
                 sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_CLOSED;
-  return closed && is_open_to(call, target) && !has_attempt_on(call, call->plan->targets[target].endpoint);
+  bool unused = again || !has_attempt_on(call, call->plan->targets[target].endpoint);
+  return closed && unused && is_open_to(call, target);
 }
 
-sf_admission sf_admission_beside(sf_call *call, bool hedge, int64_t now)
+sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t now)
 {
   sf_stage stage;
   sf_blockage blockage = { .until_ns = SF_NEVER };
@@ -421,7 +422,7 @@ sf_admission sf_admission_beside(sf_call *call, bool hedge, int64_t now)
   stage.hedge = hedge;
   stage.count = 0;
   for (uint32_t i = 0; i < call->plan->target_count; i++)
-    if (call->plan->targets[i].route == route && is_free_beside(call, i, now)) add_candidate(call, i, &stage);
+    if (call->plan->targets[i].route == route && is_free_beside(call, i, again, now)) add_candidate(call, i, &stage);
   return try_stage(call, &stage, now, &blockage, &busy);
 }
 

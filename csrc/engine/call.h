@@ -333,8 +333,11 @@ typedef struct sf_blockage {
 
 /* Starts the next attempt of a call, or says what is in the way. NEEDS_ENCODE: call->wanted says which target. */
 sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage);
-/* The same beside what runs: on the route of it, on another line that is well; what is in the way is not told. */
-sf_admission sf_admission_beside(sf_call *call, bool hedge, int64_t now);
+/*
+ * The same beside what runs: on the route of it, on a line that is well, another one unless `again`; what is in the way is
+ * not told.
+ */
+sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t now);
 /* Between an attempt's start and its headers the provider's word on what is left may not know of it. */
 void sf_admission_await(sf_attempt *attempt);
 void sf_admission_heard(sf_attempt *attempt);

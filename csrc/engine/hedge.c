@@ -2,14 +2,15 @@
  * hedge.c: attempts beside one that is slow. While nothing of a call was shown, and its newest attempt has been silent for
  * longer than answers take, another line is asked too; who answers first wins. A hedge is paid for from a bucket of its own
  * and from the retry budget, which gets it back when the call succeeds; it waits for nothing: no slot, no rate, no hedge.
+ * A call that was hedged in vain is late already: its further hedges wait half as long.
  *
- * A line that stays silent for SILENT_DELAYS times as long is treated as failing, whatever the bucket says: the next line is
- * asked as after a failure, only that the silent attempt may still answer. So a bucket too small for the fault rate leaves
- * no call hanging.
+ * A line that stays silent for half as long again is treated as failing, whatever the bucket says: another one is asked as
+ * after a failure, only that the silent attempt may still answer. Where there is no other a silent one is asked anew, after
+ * twice that. So a bucket too small for the fault rate leaves no call hanging.
  */
 #include "attempt.h"
 
-enum { SILENT_DELAYS = 2 };
+#define UNKNOWN_NS (SF_SECOND / 2) /* while the usual time is not known, it is asked for so often */
 
 static sf_hedge *estimator(const sf_call *call)
 {
@@ -34,13 +35,21 @@ static void look_again(sf_call *call, int64_t at)
   if (at < call->deadline_ns) sf_timers_set(&call->engine->timers, &call->hedge_timer, at);
 }
 
+/* How long the newest attempt may be silent; < 0: not known. */
+static int64_t patience(const sf_call *call, int64_t now)
+{
+  const sf_hedge_config *config = &call->hedging.config;
+  int64_t delay = sf_hedge_delay(estimator(call), config, now);
+  return call->hedges == 0 || delay < 0 ? delay : sf_time_max(config->min_delay_ns, delay / 2);
+}
+
 void sf_hedge_watch(sf_call *call, int64_t now)
 {
   if (!call->hedging.on) return;
   if (call->attempt_count == 1) sf_hedge_began(bucket(call), &call->hedging.config);
   if (!may_hedge(call)) return;
-  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
-  if (delay >= 0) look_again(call, sf_time_add(now, delay));
+  int64_t delay = patience(call, now);
+  look_again(call, sf_time_add(now, delay >= 0 ? delay : UNKNOWN_NS));
 }
 
 /* Is an answer being weighed? Then the word on it decides what comes next. */
@@ -60,10 +69,22 @@ static int64_t silence(const sf_call *call, int64_t now)
   return now - sign;
 }
 
-/* Asks for the encoding of the variant that is missing, if that is what keeps it; the rest is for another time. */
-static bool start(sf_call *call, bool hedge, int64_t now)
+/* For so long a line is slow; beyond it is taken for failing, and then for lost. */
+static int64_t failing_after(int64_t delay)
 {
-  sf_admission result = sf_admission_beside(call, hedge, now);
+  return sf_time_add(delay, delay / 2);
+}
+
+static int64_t lost_after(int64_t delay)
+{
+  return sf_time_add(failing_after(delay), failing_after(delay));
+}
+
+/* Asks for the encoding of the variant that is missing, if that is what keeps it; the rest is for another time. */
+static bool start(sf_call *call, bool hedge, bool again, int64_t now)
+{
+  sf_admission result = sf_admission_beside(call, hedge, false, now);
+  if (result == SF_BLOCKED && again) result = sf_admission_beside(call, hedge, true, now);
   if (result == SF_NEEDS_ENCODE) {
     call->awaits_variant = true;
     call->awaits_hedge = hedge;
@@ -73,13 +94,13 @@ static bool start(sf_call *call, bool hedge, int64_t now)
 }
 
 /* What is paid from the retry budget is given back by success, or at once where nothing came of it. */
-static bool start_paid(sf_call *call, bool hedge, int64_t now)
+static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
 {
   sf_client *client = call->client;
   const sf_budget_config *budget = &client->config.budget;
   int32_t paid = sf_budget_withdraw(&client->budget, budget, now, budget->transient_cost);
   if (paid == SF_BUDGET_REFUSED) return false;
-  if (!start(call, hedge, now)) {
+  if (!start(call, hedge, again, now)) {
     sf_budget_refund(&client->budget, budget, paid);
     return false;
   }
@@ -90,26 +111,37 @@ static bool start_paid(sf_call *call, bool hedge, int64_t now)
 static bool start_hedge(sf_call *call, int64_t now)
 {
   if (call->hedges >= call->hedging.most || !sf_hedge_withdraw(bucket(call), &call->hedging.config)) return false;
-  if (start_paid(call, true, now)) {
-    call->hedges++;
-    return true;
-  }
+  call->hedges++; /* its start looks ahead to the next */
+  if (start_paid(call, true, false, now)) return true;
+  call->hedges--;
   sf_hedge_refund(bucket(call), &call->hedging.config);
   return false;
 }
 
-/* What the newest silence calls for; a new attempt sets the timer by itself. */
+/* What the silence calls for, if anything: another line, paid for as a hedge or as a retry; in the end a silent one anew. */
+static bool answer_silence(sf_call *call, int64_t silent, int64_t delay, int64_t now)
+{
+  if (silent < delay || is_asked(call)) return false;
+  if (start_hedge(call, now) || call->awaits_variant) return true;
+  return silent >= failing_after(delay) && start_paid(call, false, silent >= lost_after(delay), now);
+}
+
+/* A new attempt sets the timer by itself. */
 static void consider(sf_call *call, int64_t now)
 {
   if (!may_hedge(call)) return;
-  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
-  if (delay < 0) return;
-  int64_t silent = silence(call, now), failing = sf_time_add(delay, (SILENT_DELAYS - 1) * delay);
-  if (silent < delay || is_asked(call)) {
-    look_again(call, sf_time_add(now, silent < delay ? delay - silent : delay));
-  } else if (!start_hedge(call, now) && !call->awaits_variant && !(silent >= failing && start_paid(call, false, now))) {
-    look_again(call, sf_time_add(now, silent < failing ? failing - silent : delay));
+  int64_t delay = patience(call, now);
+  if (delay < 0) {
+    look_again(call, sf_time_add(now, UNKNOWN_NS));
+    return;
   }
+  int64_t silent = silence(call, now);
+  if (answer_silence(call, silent, delay, now)) return;
+  int64_t next = silent < delay                  ? delay
+                 : silent < failing_after(delay) ? failing_after(delay)
+                 : silent < lost_after(delay)    ? lost_after(delay)
+                                                 : silent + delay;
+  look_again(call, sf_time_add(now, next - silent));
 }
 
 static void hedge_fire(sf_timer *timer, int64_t now)
@@ -129,12 +161,12 @@ void sf_hedge_encoded(sf_call *call)
   call->awaits_variant = false;
   if (call->state != SF_CALL_ACTIVE || call->live == NULL || call->committed) return;
   if (call->awaits_hedge) consider(call, now);
-  else if (call->attempt_count < call->max_attempts) start_paid(call, false, now);
+  else if (call->attempt_count < call->max_attempts) start_paid(call, false, false, now);
 }
 
 bool sf_hedge_replace(sf_call *call, int64_t now)
 {
-  return call->attempt_count < call->max_attempts && start(call, false, now);
+  return call->attempt_count < call->max_attempts && start(call, false, false, now);
 }
 
 sf_outcome sf_hedge_loser(const sf_attempt *attempt)

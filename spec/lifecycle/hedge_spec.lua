@@ -53,7 +53,7 @@ describe("a hedge", function()
 
   it("HE1 goes to the next line after each delay while nobody answers", function()
     local lab, _, err = ask({ a = hang, b = hang, c = hang, d = hang }, { timeout = { total = 5, first_byte = 60 } })
-    assert.equal("a 0, b 0.5, c 1, d 1.5", sent(lab))
+    assert.equal("a 0, b 0.5, c 1, d 1.5", sent(lab)) -- min_delay is the least, for further ones, too
     assert.equal("deadline", err.kind)
     assert.same({ false, true, true, true }, { err.attempts[1].hedge, err.attempts[2].hedge, err.attempts[3].hedge,
       err.attempts[4].hedge })
@@ -149,11 +149,11 @@ describe("a hedge", function()
   end)
 
   it("goes to no line whose circuit is not closed, and to none twice", function()
-    local lab = lab_of({ a = { after = 2, text = "slow" }, b = bad }, { breaker = { failure_threshold = 2 } })
+    local lab = lab_of({ a = { after = 1.2, text = "slow" }, b = bad }, { breaker = { failure_threshold = 2 } })
     for _ = 1, 4 do
       lab.client:chat "Hi"
     end
-    assert.equal("a 0, b 0.5, a 2, b 2.5, a 4, a 6", sent(lab))
+    assert.equal("a 0, b 0.5, a 1.2, b 1.7, a 2.4, a 3.6", sent(lab))
   end)
 
   it("waits for nothing: no slot, no hedge", function()
@@ -162,7 +162,7 @@ describe("a hedge", function()
   end)
 
   it("stays on the route that is being asked", function()
-    local lab, result = ask({ a = { after = 2, text = "slow" }, b = ok },
+    local lab, result = ask({ a = { after = 1.2, text = "slow" }, b = ok },
       { endpoints = { { name = "a" }, { name = "b", models = { "other" } } }, model = "m", fallbacks = { "other" } })
     assert.same({ "a 0", "slow" }, { sent(lab), result.text })
   end)
@@ -213,10 +213,47 @@ describe("a hedge", function()
     assert.equal("open", lab:line("a").breaker)
   end)
 
-  it("a line that stays silent for twice the usual time is treated as failing, whatever the bucket says", function()
+  it("a line that stays silent for half as long again is treated as failing, whatever the bucket says", function()
     local lab, result = ask({ a = hang, b = hang, c = ok }, { hedge = { min_delay = 0.5, budget = 0.001, burst = 1 } })
-    assert.same({ "a 0, b 0.5, c 1.5", "ok" }, { sent(lab), result.text })
+    assert.same({ "a 0, b 0.5, c 1.25", "ok" }, { sent(lab), result.text })
     assert.same({ 1, 1 }, { lab.client:stats().hedges, lab.client:stats().retries })
+  end)
+
+  it("where there is no other line, a silent one is asked anew, after twice that", function()
+    local lab, result = ask({ a = { hang, ok } }, { hedge = { min_delay = 0.5 } })
+    assert.same({ "a 0, a 1.5", "ok" }, { sent(lab), result.text })
+    lab, result = ask({ a = { hang, ok }, b = hang }, { hedge = { min_delay = 0.5 } })
+    assert.same({ "a 0, b 0.5, a 2", "ok" }, { sent(lab), result.text })
+  end)
+
+  it("further ones of a call wait half as long, since it is late already", function()
+    local usual = { after = 1, text = "ok" }
+    local lab = sim.lab({ a = function(n) return n <= WARM and usual or hang end, b = hang, c = hang, d = ok },
+      { hedge = { min_delay = 0.1, max = 3 } })
+    for _ = 1, WARM do
+      assert(lab.client:chat "Hi")
+    end
+    lab.log, lab.zero = {}, lab.sim:now()
+    assert.equal("ok", lab.client:chat("Hi").text)
+    local at = {}
+    for i, entry in ipairs(lab.log) do
+      at[i] = entry.at - lab.zero
+    end
+    assert.near(1, at[2], 0.02)
+    assert.near(1.5, at[3], 0.02)
+    assert.near(2, at[4], 0.02)
+  end)
+
+  it("is sent, too, of a call that began before the usual time was known", function()
+    local lab = sim.lab({ a = function(n) return n == 1 and hang or ok end, b = ok }, { hedge = { min_delay = 0.3 } })
+    local first = lab:start()
+    lab:pass(0.2)
+    for _ = 1, WARM do
+      assert(lab.client:chat("Hi", { deadline = 5 }))
+    end
+    lab:pass(20)
+    assert.equal("ok", first.result.text)
+    assert.is_true(first.at < 7.5, first.at)
   end)
 
   it("an answer that has begun is no silence", function()
