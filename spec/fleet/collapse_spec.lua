@@ -17,7 +17,7 @@ local function play(configuration, load, ends)
   return runs
 end
 
-describe("a capacity dip", function()
+describe("a capacity dip #once", function()
   for _, name in ipairs { "3 retries", "+ jitter" } do
     it(("brings a fleet down for good: %s, no budget"):format(name), function()
       for _, run in ipairs(play(name, 0.8, 120)) do

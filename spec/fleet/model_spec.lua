@@ -54,7 +54,7 @@ describe("random numbers of the fleet", function()
   end)
 end)
 
-describe("a modelled line", function()
+describe("a modelled line #once", function()
   for _, case in ipairs { { 1, 0.5 }, { 1, 0.8 }, { 4, 0.8 }, { 20, 0.9 } } do
     local slots, load = case[1], case[2]
     it(("of %d slots at load %.1f makes calls wait as Erlang says"):format(slots, load), function()
@@ -249,7 +249,7 @@ describe("recovery", function()
   end)
 end)
 
-describe("statistics", function()
+describe("statistics #once", function()
   it("knows Wilson's interval", function()
     local share, low, high = statistics.share(0, 500)
     assert.same({ 0, 0 }, { share, low })
@@ -274,6 +274,12 @@ describe("statistics", function()
     end
     assert.is_true(means >= 360 and means <= 395, means .. " of 400 means")
     assert.is_true(medians >= 368 and medians <= 398, medians .. " of 400 medians")
+  end)
+
+  it("knows the normal distribution", function()
+    for z, share in pairs { [-1.959964] = 0.025, [0] = 0.5, [1] = 0.8413447, [3] = 0.9986501 } do
+      assert.near(share, statistics.normal(z), 1e-6)
+    end
   end)
 
   it("takes quantiles of runs that never ended", function()

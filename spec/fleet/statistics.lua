@@ -62,6 +62,18 @@ function M.share(count, n)
   return p, math.max(0, middle - spread), math.min(1, middle + spread)
 end
 
+--- The normal distribution's share below z (Abramowitz and Stegun 26.2.17, within 7.5e-8).
+---@param z number
+---@return number
+function M.normal(z)
+  if z < 0 then
+    return 1 - M.normal(-z)
+  end
+  local t = 1 / (1 + 0.2316419 * z)
+  local sum = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+  return 1 - math.exp(-z * z / 2) / math.sqrt(2 * math.pi) * sum
+end
+
 --- Jain's fairness: 1 = all the same, 1/n = one has all.
 ---@param values number[]
 ---@return number

@@ -126,12 +126,12 @@ local function curve(points, field)
   return list
 end
 
--- The chance at which a configuration comes nearest to its bound, or exceeds it most.
+-- The chance above 0 at which a configuration comes nearest to its bound, or exceeds it most.
 local function nearest(points)
-  local worst = points[1]
-  for _, point in ipairs(points) do
-    if point.low - point.bound > worst.low - worst.bound then
-      worst = point
+  local worst = points[#points]
+  for i = 2, #points do
+    if points[i].low - points[i].bound > worst.low - worst.bound then
+      worst = points[i]
     end
   end
   return worst

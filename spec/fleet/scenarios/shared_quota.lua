@@ -13,7 +13,8 @@ local TOKENS_PER_MINUTE, REQUESTS_PER_MINUTE, BURST = 600000, 1200, 0.1
 local TOKENS = 500             -- of a job, on average: 20 jobs a second are what the quota admits
 local JOBS, WORKERS = 2000, 100 -- of all clients; a client has at least one worker
 local FLEETS = { 10, 100, 1000 }
-local SEEDS, BIN, TREND = 5, 0.1, 10 -- seconds
+local SEEDS = 5
+local BIN, TREND, LAGS = 0.1, 10, 3 -- seconds
 local PUBLISHED = 0.973 -- fewer 429s than exponential backoff: AATB, arXiv 2510.04516
 local UNCORRELATED = 0.1
 local patient = { total = 3600 }
@@ -67,7 +68,7 @@ local function drive_all(clients, finished)
   end
 end
 
--- How much the second attempts and later ones come in step: the largest autocorrelation at whole seconds, in which
+-- How much the second attempts and later ones come in step: the mean autocorrelation at whole seconds, in which
 -- Retry-After is given, while all are at work, and apart from their becoming fewer.
 local function in_step(sent, until_when)
   local series, from, to = {}, math.floor(0.1 * until_when / BIN), math.floor(0.8 * until_when / BIN)
@@ -81,13 +82,11 @@ local function in_step(sent, until_when)
     end
   end
   series = statistics.detrended(series, TREND / BIN / 2)
-  local most = 0
-  for seconds = 1, 5 do
-    if #series > seconds * 20 / BIN then
-      most = math.max(most, math.abs(statistics.autocorrelation(series, seconds / BIN)))
-    end
+  local sum = 0
+  for seconds = 1, LAGS do
+    sum = sum + statistics.autocorrelation(series, seconds / BIN)
   end
-  return most
+  return sum / LAGS
 end
 
 local function play(job, seed)
@@ -172,14 +171,20 @@ local function told(results, name, clients)
   return row
 end
 
-function M.judge(results)
-  local rows, correlations, plot = { best_saving(results) }, {}, {}
+-- All fleets of a configuration: how much their retries come in step.
+local function correlation(results, name, mark)
+  local values = {}
   for _, clients in ipairs(FLEETS) do
-    for _, run in ipairs(runs_of(results, "rate = {}", clients)) do
-      correlations[#correlations + 1] = run.in_step
+    for _, run in ipairs(runs_of(results, name, clients)) do
+      values[#values + 1] = run.in_step
     end
   end
-  rows[2] = report.mean("autocorrelation of retries at 1 to 5 s, rate = {}", report.at_most(UNCORRELATED), correlations)
+  return report.mean(("autocorrelation of retries at 1 to %d s: %s"):format(LAGS, name), mark, values)
+end
+
+function M.judge(results)
+  local rows, plot = { best_saving(results), correlation(results, "rate = {}", report.at_most(UNCORRELATED)) }, {}
+  rows[3] = correlation(results, "defaults")
   for i, case in ipairs(CASES) do
     plot[i] = { name = case.name, points = {} }
     for _, clients in ipairs(FLEETS) do
