@@ -88,15 +88,19 @@ end
 local Caller = {}
 Caller.__index = Caller
 
--- later: not from the engine's news, where the loops of users expect to be told, but somewhere in their code.
-local function finish(caller, later, result, err, thrown)
-  local shared, waiter = caller.shared, caller.waiter
-  local numbers, scheduler = shared.job.client.sharing, shared.scheduler
+local function finish(caller, result, err, thrown)
+  local numbers = caller.shared.job.client.sharing
   caller.ended, caller.result, caller.err, caller.thrown = true, result, err, thrown
   numbers.in_flight = numbers.in_flight - 1
   stats.count_end(numbers, result and "ok" or err and err.kind or "cancelled", 1)
+end
+
+-- Wakes one that has ended. later: this is not the engine's news, where the loops of users expect to be told, but
+-- somewhere in their code.
+local function rouse(caller, later)
+  local waiter, scheduler = caller.waiter, caller.shared.scheduler
   if waiter and later then
-    caller.bell = scheduler.engine:timer(0)
+    caller.bell = caller.bell or scheduler.engine:timer(0)
     scheduler.parked[caller.bell] = waiter
   elseif waiter then
     waiter:wake()
@@ -104,7 +108,7 @@ local function finish(caller, later, result, err, thrown)
 end
 
 -- Ends it before there is an answer, and nobody else.
-local function leave(caller, kind, later)
+local function leave(caller, kind)
   local callers = caller.shared.callers
   for i, other in ipairs(callers) do
     if other == caller then
@@ -112,17 +116,21 @@ local function leave(caller, kind, later)
       break
     end
   end
-  finish(caller, later, nil, caller.shared:departure(kind))
+  finish(caller, nil, caller.shared:departure(kind))
 end
 
---- Its task, or its canceller, has had enough. With `more` other calls are about to end as well: nobody moves up yet.
+--- Its task, or its canceller, has had enough. With `more` other calls are about to end as well: nobody moves up yet,
+--- and this is called again.
 ---@param kind surefoot.Kind
 ---@param more boolean?
 function Caller:cancel(kind, more)
   if not self.ended then
-    leave(self, kind, true)
+    leave(self, kind)
   end
   self.shared:let_go(kind, more)
+  if not more then
+    rouse(self, true)
+  end
 end
 
 --- Its deadline has come.
@@ -131,6 +139,7 @@ function Caller:wake()
   if not self.ended then
     leave(self, "deadline")
     self.shared:let_go "deadline"
+    rouse(self)
   end
 end
 
@@ -181,7 +190,6 @@ end
 ---@param more boolean?
 function Shared:let_go(kind, more)
   if not self.over and #self.callers == 0 then
-    forget(self)
     self.job.call:cancel(kind, more)
     if not more then
       self:wake()
@@ -220,7 +228,10 @@ local function settle(shared, later, thrown, kind, result, err)
   local callers = shared.callers
   shared.callers = {}
   for i, caller in ipairs(callers) do
-    finish(caller, later, results[i], not thrown and failures[i] or nil, thrown)
+    finish(caller, results[i], not thrown and failures[i] or nil, thrown)
+  end
+  for _, caller in ipairs(callers) do
+    rouse(caller, later)
   end
 end
 

@@ -11,7 +11,7 @@
 -- The user's numbers know nothing of probes; they have their own in stats().endpoints[name].probes. An answer that is
 -- well is refused in the class `again` ("the line is well, the answer will not do"): so the line is well, and there is
 -- no success of which the user's latencies and the retry budget would hear. Where api_key is a function, a probe takes
--- the key that it gave last, and waits for the first.
+-- the key that it gave last.
 
 local bounds = require "surefoot.client.bounds"
 local call = require "surefoot.call"
@@ -120,15 +120,8 @@ function Prober:rest(seconds, now)
   self.due = now + spread(seconds, self.owner.client.host.new_id())
 end
 
-local function has_key(client, index)
-  return type(client.config.endpoints[index].keys) ~= "function" or client.current_keys[index] ~= nil
-end
-
 local function send(prober, now)
   local owner, client = prober.owner, prober.owner.client
-  if not has_key(client, prober.index) then
-    return prober:rest(owner.config.interval, now)
-  end
   local job = job_of(client, prober.index)
   job.deadline = PATIENCE * job.timeout.attempt
   local ok, problem = submit.start(job)

@@ -276,6 +276,16 @@ describe("coalescing", function()
     assert.equal(2, #lab.log)
   end)
 
+  it("is not for events, which one alone may take", function()
+    local same = require "surefoot.client.same"
+    local lab = lab_of()
+    for streams, kind in pairs { [true] = "nil", [false] = "string" } do
+      local job = lab.client:chat_job(ask(), nil)
+      job.work = { name = "chat", streams = streams }
+      assert.equal(kind, type(same.key(job)))
+    end
+  end)
+
   it("is for one client alone", function()
     local lab = lab_of()
     local other = lab:another { coalesce = true }
@@ -408,17 +418,21 @@ describe("one who leaves a shared call", function()
   end)
 
   it("lets others move up only when all of a canceller's calls have ended", function()
-    local lab, cancel = lab_of({ fault = "hang" }, { concurrency = { limit = 1 } }), surefoot.canceller()
-    local outcomes = callers(lab, { { options = { cancel = cancel } }, { options = { cancel = cancel } },
-      { request = ask "other", options = { cancel = cancel } }, { request = ask "last", options = { deadline = 9 } } })
+    local lab, cancel = lab_of({ fault = "hang" }, { concurrency = { limit = 2 } }), surefoot.canceller()
+    local list = {}
+    for i = 1, 20 do
+      list[i] = { request = ask("shared by two, " .. math.ceil(i / 2)), options = { cancel = cancel } }
+    end
+    list[21] = { request = ask "last", options = { deadline = 9 } }
+    local outcomes = callers(lab, list)
     lab:pass(1)
     cancel:cancel()
     lab.sim:run()
-    for i = 1, 3 do
-      assert.same({ "cancelled", 1 }, { outcomes[i].err.kind, outcomes[i].at })
+    for i = 1, 20 do
+      assert.same({ "cancelled", 1, i <= 4 }, { outcomes[i].err.kind, outcomes[i].at, outcomes[i].err.sent })
     end
-    assert.same({ false, true }, { outcomes[3].err.sent, outcomes[4].err.sent })
-    assert.equal("a 0, a 1", lab:sent())
+    assert.same({ "a 0, a 0, a 1", 3 }, { lab:sent(), lab.client:stats().attempts })
+    assert.is_true(outcomes[21].err.sent)
   end)
 
   it("before it began was never there", function()

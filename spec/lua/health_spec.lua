@@ -85,13 +85,15 @@ describe("an idle endpoint", function()
     lab:pass(200)
     local times = probes(lab, "a")
     assert.is_true(#times >= 5 and #times <= 7, #times .. " probes")
-    local before = 0.1
+    local before, pauses = 0.1, {}
     for i, at in ipairs(times) do
       local pause = at - before
       -- Traffic is noticed when it is looked for, at the latest after breaker.recovery_timeout.
       assert.is_true(pause >= 27 and pause <= 33.1 + (i == 1 and 5 or 0), pause)
-      before = at
+      before, pauses[i] = at, pause
     end
+    table.sort(pauses)
+    assert.is_true(pauses[#pauses - 1] - pauses[1] > 1, "they are spread")
     finish(lab)
   end)
 
