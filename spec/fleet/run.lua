@@ -61,13 +61,17 @@ end
 local function chosen()
   local list = {}
   for _, id in ipairs(arg) do
-    list[#list + 1] = scenarios[id] or error("no scenario " .. id, 0)
+    if not scenarios[id] then
+      io.stderr:write(("simulate: no scenario %q; there are S1 to S8\n"):format(id))
+      os.exit(2)
+    end
+    list[#list + 1] = scenarios[id]
   end
   return #list > 0 and list or scenarios
 end
 
 local function write_jobs(list, share)
-  process.capture { "rm", "-rf", FOLDER .. "/jobs" }
+  process.capture { "rm", "-rf", list == scenarios and FOLDER or FOLDER .. "/jobs" }
   process.capture { "mkdir", "-p", FOLDER .. "/jobs" }
   local count = 0
   for _, scenario in ipairs(list) do
@@ -200,6 +204,7 @@ local function main()
   local rows, missed, text = judge(list, results)
   print(text)
   local totals = account(list, results, wall)
+  process.capture { "rm", "-rf", FOLDER .. "/jobs" }
   print(("%s; plots in %s"):format(missed == 0 and "every mark was met" or missed .. " marks were missed", FOLDER))
   write(FOLDER .. "/table.txt", text .. "\n")
   write(FOLDER .. "/table.json", cjson.encode { rows = rows, totals = totals, wall = wall })

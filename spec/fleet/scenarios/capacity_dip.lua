@@ -74,7 +74,7 @@ end
 
 local function plot(case, runs)
   return {
-    name = "s1_" .. case.name:gsub("%W+", "_"), title = ("S1 capacity dip: %s"):format(case.name),
+    name = "s1_" .. case.name:gsub("^%W+", ""):gsub("%W+", "_"), title = ("S1 capacity dip: %s"):format(case.name),
     note = ("load %.2f, half the speed from %d to %d s, %d clients"):format(HIGH, FROM, TO, dip.CLIENTS),
     x = "seconds", y = "per second",
     series = {
