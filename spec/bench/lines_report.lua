@@ -232,8 +232,8 @@ function M.plot(scenario, rows)
   end
   return #series > 0 and plot.lines {
     title = scenario.title .. ": calls still without an answer",
-    note = ("simulated lines; timeout of an attempt %g s; a curve that stays level: these calls failed"):format(
-      scenario.timeout),
+    note = ("simulated lines, clock x %g, timeout of an attempt %g s; what stays level to the end has failed"):format(
+      scenario.scale, scenario.timeout),
     x = "time since the call began", y = "share of the calls", series = series, log_x = true, log_y = true,
     x_format = time_label, y_format = share_label,
   } or nil
