@@ -29,10 +29,10 @@ local M = {}
 local PATIENCE = 2 -- times the deadline of the one who began it: how long a shared call may last
 
 ---@class surefoot.Coalesce
----@field chat boolean
----@field sampled boolean
----@field embeddings boolean
----@field get boolean
+---@field chat boolean?
+---@field sampled boolean?
+---@field embeddings boolean?
+---@field get boolean?
 
 ---@class surefoot.Config
 ---@field coalesce boolean | surefoot.Coalesce | nil

@@ -33,8 +33,8 @@ local UNWELL = {
 }
 
 ---@class surefoot.Health
----@field interval number
----@field timeout number
+---@field interval number?
+---@field timeout number?
 ---@field path string?
 
 ---@class surefoot.Config
