@@ -8,6 +8,7 @@
 --   --only NAME,...             of overseas overseas120 regional brownout limited unannounced
 --   --clients NAME,...          of naive sdk sdk_turn retries paced hedge95 hedge75 paced_hedge
 --   --calls N                   instead of the scenario's own number
+--   --clock SCALE               real seconds for a second of the story, instead of the scenario's own
 --   --out FOLDER                for lines.json and the plots (default: build/bench-lines)
 
 local process = require "spec.support.process"
@@ -17,7 +18,9 @@ local run = require "spec.bench.lines_run"
 local scenarios = require "spec.bench.lines_scenarios"
 local surefoot = require "surefoot"
 
-local VALUED = { ["--only"] = true, ["--clients"] = true, ["--calls"] = true, ["--out"] = true }
+local VALUED = {
+  ["--only"] = "text", ["--clients"] = "text", ["--calls"] = "number", ["--clock"] = "number", ["--out"] = "text",
+}
 
 local function options_of(words)
   local options, i = { out = "build/bench-lines" }, 1
@@ -25,7 +28,7 @@ local function options_of(words)
     local word = words[i]
     if word == "--quick" then
       options.quick = true
-    elseif VALUED[word] and words[i + 1] then
+    elseif VALUED[word] and words[i + 1] and (VALUED[word] == "text" or tonumber(words[i + 1])) then
       options[word:sub(3)] = words[i + 1]
       i = i + 1
     else
@@ -93,25 +96,24 @@ local function about(options)
     note = "simulated lines on loopback; times in the story's seconds; scale: real seconds per second of the story" }
 end
 
+local function written(value)
+  if type(value) ~= "table" then
+    return tostring(value)
+  end
+  local parts = {}
+  for key, field in pairs(value) do
+    parts[#parts + 1] = key .. " = " .. written(field)
+  end
+  table.sort(parts)
+  return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
 local function print_clients()
   print "clients (all times follow the clock, their defaults too):"
   for _, key in ipairs(scenarios.order) do
     local client = scenarios.clients[key]
-    local hedge = client.config and client.config.hedge
-    local parts = { "  " .. client.name }
-    if client.sdk then
-      parts[2] = ("%s, its own retries, timeout as given"):format(run.SDK)
-    elseif hedge then
-      parts[2] = ("hedge = { quantile = %g, budget = %g, burst = %g, max = %g }"):format(hedge.quantile, hedge.budget,
-        hedge.burst, hedge.max)
-    elseif client.fresh then
-      parts[2] = "retry = { max_attempts = 1 }, a client and a connection per call"
-    elseif client.config.rate then
-      parts[2] = "rate = { adaptive = true }"
-    else
-      parts[2] = "the defaults"
-    end
-    print(table.concat(parts, ": "))
+    local what = client.sdk and run.SDK .. ", its own retries" or next(client.config) and written(client.config)
+    print(("  %s: %s%s"):format(client.name, what or "the defaults", client.fresh and ", a new client per call" or ""))
   end
 end
 
@@ -133,6 +135,7 @@ local finished, problem = pcall(function()
       if options.calls then
         scenario.calls = { all = tonumber(options.calls) }
       end
+      scenario.scale = tonumber(options.clock) or scenario.scale
       done[#done + 1] = play(simulated, scenario, clients)
       report.print(scenario, done[#done].rows, done[#done].skipped)
     end
