@@ -246,7 +246,7 @@ static int sf_adaptive_throttled_one(lua_State *L)
 {
   sf_lua_adaptive *self = luaL_checkudata(L, 1, SF_ADAPTIVE);
   int64_t retry_after = lua_isnoneornil(L, 2) ? -1 : sf_policy_arg_seconds(L, 2);
-  sf_adaptive_throttled(&self->state, &self->config, sf_policy_now(L, 1), retry_after);
+  sf_adaptive_throttled(&self->state, &self->config, sf_policy_now(L, 1), retry_after, 0, 0);
   return 0;
 }
 
@@ -257,7 +257,7 @@ static int sf_adaptive_quota(lua_State *L)
   size_t length;
   const char *block = luaL_checklstring(L, 2, &length);
   sf_quota_hint hint = sf_hints_quota(block, length, luaL_checknumber(L, 3));
-  sf_adaptive_headers(&self->state, sf_policy_now(L, 1), &hint.requests, 0);
+  sf_adaptive_headers(&self->state, sf_policy_now(L, 1), &hint.requests, 0, 0);
   return 0;
 }
 

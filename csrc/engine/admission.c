@@ -279,24 +279,8 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
   return false;
 }
 
-void sf_admission_await(sf_attempt *attempt)
-{
-  attempt->awaited = true;
-  attempt->lane->awaited++;
-  attempt->lane->awaited_tokens += attempt->tokens;
-}
-
-void sf_admission_heard(sf_attempt *attempt)
-{
-  if (!attempt->awaited) return;
-  attempt->awaited = false;
-  attempt->lane->awaited--;
-  attempt->lane->awaited_tokens -= attempt->tokens;
-}
-
 void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t now)
 {
-  sf_admission_heard(attempt);
   if (!attempt->slots_held) return;
   attempt->slots_held = false;
   sf_call *call = attempt->call;

@@ -166,9 +166,21 @@ static void learn_pace(sf_attempt *attempt, const char *block, size_t length)
 {
   sf_lane *lane = attempt->lane;
   int64_t now = sf_engine_now(attempt->call->engine);
+  int64_t age = now - attempt->started_ns;
   sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
-  sf_adaptive_headers(&lane->adaptive, now, &quota.requests, lane->awaited);
-  attempt->tokens_told = sf_quota_pace_told(&lane->token_pace, now, &quota.tokens, lane->awaited_tokens);
+  sf_adaptive_headers(&lane->adaptive, now, &quota.requests, age, lane->sent - attempt->lane_sent);
+  attempt->tokens_told = sf_quota_pace_told(&lane->token_pace, now, &quota.tokens, age,
+                                            lane->sent_tokens - attempt->lane_tokens);
+}
+
+/* When to come back. A 429 is heeded at once: until its owner has said what it means, others would be sent after it. */
+static void heed(sf_attempt *attempt, const char *block, size_t length)
+{
+  sf_lane *lane = attempt->lane;
+  attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
+  int64_t hint = sf_time_min(attempt->hint.after_ns, attempt->call->client->config.hint_cap_ns);
+  if (attempt->status != 429 || hint <= 0) return;
+  lane->blocked_until = sf_time_max(lane->blocked_until, sf_time_add(sf_engine_now(attempt->call->engine), hint));
 }
 
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
@@ -180,11 +192,10 @@ static bool on_headers(sf_exchange *exchange, int status, const char *block, siz
   attempt->any_response = true;
   if (length > call->client->config.header_limit || !sf_buffer_append(&attempt->headers, block, length)) return false;
   bool success = status >= 200 && status < 300;
-  if (!success) attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
+  if (!success) heed(attempt, block, length);
   else if (attempt->request.stream) sf_stream_open(attempt, block, length);
   attempt->sinks = success && call->sink != NULL;
   if (attempt->sinks && !sf_sink_begin(call->sink)) return sink_failed(attempt);
-  sf_admission_heard(attempt);
   if (endpoint->rate_config.adaptive) learn_pace(attempt, block, length);
   return true;
 }
@@ -368,7 +379,8 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->permit = grant->permit;
   attempt->tokens = grant->tokens;
   attempt->slots_held = true;
-  sf_admission_await(attempt);
+  attempt->lane_sent = ++attempt->lane->sent;
+  attempt->lane_tokens = attempt->lane->sent_tokens += attempt->tokens;
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
   attempt->started_ns = now;

@@ -94,8 +94,8 @@ struct sf_attempt {
   sf_permit permit;
   double tokens; /* reserved */
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
-  bool awaited;     /* counted by its lane as not answered yet */
-  bool tokens_told; /* the provider's word on what is left was heard, and knows of its tokens */
+  bool tokens_told;              /* the provider's word on what is left was heard, and knows of its tokens */
+  double lane_sent, lane_tokens; /* what its lane had sent with it */
   int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int64_t
       first_token_ns; /* plain answers: first byte of the body; streams: the event that was committed on; < 0 = none */
@@ -338,9 +338,6 @@ sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
  * not told.
  */
 sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t now);
-/* Between an attempt's start and its headers the provider's word on what is left may not know of it. */
-void sf_admission_await(sf_attempt *attempt);
-void sf_admission_heard(sf_attempt *attempt);
 /* Gives the slots of an attempt back: its bytes have ended. */
 void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t now);
 /* Settles the tokens of an attempt with what was used. */

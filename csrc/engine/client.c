@@ -199,7 +199,7 @@ sf_lane *sf_client_lane(sf_client *client, uint32_t endpoint_index, uint32_t key
   sf_gcra_init(&lane->requests);
   sf_gcra_init(&lane->tokens);
   sf_adaptive_init(&lane->adaptive);
-  sf_quota_pace_init(&lane->token_pace);
+  sf_quota_pace_init(&lane->token_pace, false);
   *place = lane;
   return lane;
 }

@@ -54,9 +54,8 @@ typedef struct sf_lane {
   sf_gcra requests, tokens;
   sf_adaptive adaptive;
   sf_quota_pace token_pace;
-  uint32_t awaited;      /* attempts whose headers have not come */
-  double awaited_tokens; /* what those were taken for */
-  int64_t blocked_until; /* the server said: not before */
+  double sent, sent_tokens; /* attempts ever, and what they were taken for */
+  int64_t blocked_until;    /* the server said: not before */
 } sf_lane;
 
 typedef struct sf_endpoint {

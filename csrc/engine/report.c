@@ -68,7 +68,9 @@ static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
   sf_adaptive_config config = sf_adaptive_config_default();
   double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
   if (outcome == SF_OUTCOME_SUCCESS) sf_adaptive_success(&attempt->lane->adaptive, &config, now);
-  if (outcome == SF_OUTCOME_THROTTLED) sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint);
+  if (outcome == SF_OUTCOME_THROTTLED)
+    sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint, now - attempt->started_ns,
+                          attempt->lane->sent - attempt->lane_sent);
   double after = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
   if (outcome == SF_OUTCOME_THROTTLED && after != before)
     sf_call_event(call, SF_EVENT_RATE_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,

@@ -43,6 +43,7 @@ sf_adaptive_config sf_adaptive_config_default(void)
 void sf_adaptive_init(sf_adaptive *state)
 {
   memset(state, 0, sizeof *state);
+  sf_quota_pace_init(&state->told, true);
 }
 
 double sf_cubic_rate(double wmax, double beta, double scale, double seconds)
@@ -145,6 +146,7 @@ int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *con
 
 void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, int64_t now)
 {
+  sf_quota_pace_answered(&state->told, now);
   if (sf_bits_load(&state->rate) <= 0) return;
   double ceiling = sf_bits_load(&state->ceiling);
   int64_t since = sf_time_max(0, now - atomic_load_explicit(&state->throttled_at, memory_order_relaxed));
@@ -153,9 +155,11 @@ void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, i
   sf_bits_store(&state->rate, sf_clamp_rate(config, rate));
 }
 
-void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns)
+void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns,
+                           int64_t age_ns, double sent_since)
 {
   if (retry_after_ns > 0) sf_raise(&state->blocked_until, sf_time_add(now, retry_after_ns));
+  if (retry_after_ns > 0 && sf_quota_pace_refused(&state->told, now, retry_after_ns, age_ns, sent_since)) return;
   int64_t last = atomic_load_explicit(&state->throttled_at, memory_order_relaxed);
   int64_t at = sf_time_max(1, now);
   if (last > 0 && at < sf_time_add(last, SF_TALLY_NS)) return;
@@ -171,9 +175,10 @@ void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config,
   sf_raise(&state->bucket.arrival, sf_time_add(now, sf_time_from(pace.burst * pace.period_ns)));
 }
 
-void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, double awaited)
+void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, int64_t age_ns,
+                         double sent_since)
 {
-  sf_quota_pace_told(&state->told, now, requests, awaited);
+  sf_quota_pace_told(&state->told, now, requests, age_ns, sent_since);
 }
 
 double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now)

@@ -40,10 +40,12 @@ void sf_adaptive_refund(sf_adaptive *state, const sf_adaptive_config *config);
 int64_t sf_adaptive_peek(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
 
 void sf_adaptive_success(sf_adaptive *state, const sf_adaptive_config *config, int64_t now);
-/* retry_after_ns: < 0 = none told. */
-void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns);
-/* awaited: see sf_quota_pace_told. */
-void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, double awaited);
+/* retry_after_ns: < 0 = none told; age_ns: of the request that was refused; sent_since: how many were sent after it. */
+void sf_adaptive_throttled(sf_adaptive *state, const sf_adaptive_config *config, int64_t now, int64_t retry_after_ns,
+                           int64_t age_ns, double sent_since);
+/* See sf_quota_pace_told. */
+void sf_adaptive_headers(sf_adaptive *state, int64_t now, const sf_quota_word *requests, int64_t age_ns,
+                         double sent_since);
 
 /* The learned rate per second; infinity while nothing is learned. */
 double sf_adaptive_rate(const sf_adaptive *state, const sf_adaptive_config *config, int64_t now);

@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sf_adaptive state;
     sf_adaptive_config config = sf_adaptive_config_default();
     sf_adaptive_init(&state);
-    sf_adaptive_headers(&state, SF_SECOND, &quota.requests, 3);
+    sf_adaptive_headers(&state, SF_SECOND, &quota.requests, SF_MILLISECOND, 3);
     require(sf_adaptive_acquire(&state, &config, SF_SECOND) >= 0);
     require(sf_adaptive_rate(&state, &config, SF_SECOND) > 0);
   }

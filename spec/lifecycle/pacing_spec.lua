@@ -31,18 +31,85 @@ describe("the provider's word", function()
   after_each(sim.settled)
 
   it("on requests is kept: what is left at once, the rest as it comes back", function()
-    assert.equal("a 0.1, a 0.1, a 1.1, a 2.1, a 3.1", lab_of(left("requests", "10", "2", "8s"), nil, 5):sent())
+    -- the word is of the request's beginning, 0.1 s ago
+    assert.equal("a 0.1, a 0.1, a 1, a 2, a 3", lab_of(left("requests", "10", "2", "8s"), nil, 5):sent())
   end)
 
-  it("counts until its reset", function()
-    local lab = lab_of(left("requests", "10", "0", "2s"), nil, 0)
-    lab:pass(2)
+  it("of a bucket counts until its reset", function()
+    local lab = lab_of(left("requests", "10", "0", "5s"), nil, 0)
+    lab:pass(5)
     for _ = 1, 12 do
       lab:start()
     end
     lab:pass(0.01)
     assert.equal(12, #lab.log)
     lab:pass(10)
+  end)
+
+  -- A server that admits 10 in any second, and says so as the real ones do: what comes back is not told.
+  local function window_server(log, silent)
+    return function(_, _, now)
+      local used = 0
+      for _, at in ipairs(log) do
+        used = used + (at > now - 1 and 1 or 0)
+      end
+      if used >= 10 then
+        log.refused = (log.refused or 0) + 1
+        return { after = 0.05, status = 429, headers = { ["retry-after"] = "1" } }
+      end
+      log[#log + 1] = now
+      return { after = 0.05, text = "ok",
+        headers = not silent and left("requests", "10", tostring(9 - used), "1s") or nil }
+    end
+  end
+
+  it("of a window holds until its reset, and for the next as well", function()
+    local log = {}
+    local lab = sim.lab({ a = window_server(log) }, { rate = {}, concurrency = { limit = 8 } })
+    for _ = 1, 95 do
+      lab:start()
+    end
+    lab:pass(30)
+    assert.same({ 95 }, { #log, log.refused })
+    assert.is_true(log[95] < 10.5, log[95])
+  end)
+
+  it("need not be a header: a 429 that says when to come back, after so many, says as much", function()
+    local log = {}
+    local lab = sim.lab({ a = window_server(log, true) }, { rate = {}, concurrency = { limit = 8 } })
+    for _ = 1, 95 do
+      lab:start()
+    end
+    lab:pass(30)
+    assert.equal(95, #log)
+    assert.is_true(log.refused <= 8, log.refused) -- those that were out when it was said
+    assert.is_true(log[95] < 12, log[95])
+  end)
+
+  it("that was learned is tried out later on: the limit may have grown", function()
+    local log, most, refused = {}, 5, 0
+    local lab = sim.lab({ a = function(_, _, now)
+      local used = 0
+      for _, at in ipairs(log) do
+        used = used + (at > now - 1 and 1 or 0)
+      end
+      if used >= most then
+        refused = refused + 1
+        return { after = 0.01, status = 429, headers = { ["retry-after"] = "1" } }
+      end
+      log[#log + 1] = now
+      return { after = 0.01, text = "ok" }
+    end }, { rate = {}, concurrency = { limit = 2, queue = 2000 }, retry = { max_attempts = 100, budget = false } })
+    for _ = 1, 600 do
+      lab:start()
+    end
+    lab:pass(8)
+    assert.is_true(#log <= 5 * 8 and #log > 5 * 5, #log)
+    most = 1000
+    lab:pass(100)
+    assert.is_true(#log > 600 - 1, #log)
+    assert.is_true(refused < 10, refused)
+    lab:pass(300)
   end)
 
   it("on tokens is kept, for what a request is taken for", function()
@@ -56,7 +123,7 @@ describe("the provider's word", function()
       lab:start { estimate = 200 }
     end
     lab:pass(4.5)
-    assert.equal("a 0.1, a 0.1, a 1.1, a 3.1", lab:sent())
+    assert.equal("a 0.1, a 0.1, a 1, a 3", lab:sent())
     lab:pass(100)
   end)
 
