@@ -153,7 +153,7 @@ struct sf_call {
   sf_hedging hedging;
   sf_timer hedge_timer;
   uint32_t hedges;
-  int32_t beside_cost;  /* what they cost the retry budget */
+  int32_t beside_cost;  /* what hedges cost the retry budget */
   bool awaits_variant;  /* the next one needs the variant of target `wanted` */
   bool awaits_hedge;    /* it is a hedge */
   uint32_t first_loser; /* the newest attempt that failed while others ran, if it was no hedge; 0 = none */

@@ -93,7 +93,10 @@ static bool start(sf_call *call, bool hedge, bool again, int64_t now)
   return result == SF_ADMITTED;
 }
 
-/* What is paid from the retry budget is given back by success, or at once where nothing came of it. */
+/*
+ * What a hedge costs the retry budget is given back by success: its own bucket bounds it. What is sent because a line seems
+ * to fail stays paid: when all lines are slow together, this is what ends it.
+ */
 static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
 {
   sf_client *client = call->client;
@@ -104,7 +107,7 @@ static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
     sf_budget_refund(&client->budget, budget, paid);
     return false;
   }
-  call->beside_cost += paid;
+  if (hedge) call->beside_cost += paid;
   return true;
 }
 
@@ -180,8 +183,10 @@ sf_outcome sf_hedge_loser(const sf_attempt *attempt)
 
 void sf_hedge_sample(const sf_attempt *attempt, sf_hedge_effect effect, int64_t now)
 {
-  if (effect == SF_HEDGE_NONE) return;
-  sf_hedge *hedge = estimator(attempt->call);
+  const sf_call *call = attempt->call;
+  bool unlike = call->client->config.hedging.on && !call->hedging.on; /* not hedged: says nothing of those that are */
+  if (effect == SF_HEDGE_NONE || unlike) return;
+  sf_hedge *hedge = estimator(call);
   int64_t end = attempt->ended ? attempt->ended_ns : now;
   if (attempt->first_token_ns >= 0) sf_hedge_answered(hedge, now, attempt->first_token_ns - attempt->started_ns);
   else if (effect == SF_HEDGE_CENSORED) sf_hedge_censored(hedge, now, end - attempt->started_ns);

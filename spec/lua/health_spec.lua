@@ -332,6 +332,24 @@ describe("a probe", function()
     finish(lab)
   end)
 
+  it("does not teach hedging what is usual", function()
+    local chat, probe = { after = 1, text = "ok" }, { after = 0.01, body = MODELS }
+    local function either(_, request)
+      return request.method == "GET" and probe or chat
+    end
+    local lab = lab_of({ a = either, b = either }, { hedge = true, health = { interval = 1 }, breaker = false })
+    for _ = 1, 60 do
+      assert(lab.client:chat "Hi")
+    end
+    local before = lab.client:stats().attempts
+    lab:pass(600)
+    for _ = 1, 20 do
+      assert(lab.client:chat "Hi")
+    end
+    assert.equal(before + 20, lab.client:stats().attempts)
+    finish(lab)
+  end)
+
   it("waits for rate no longer than twice its time, and then says nothing of the line", function()
     local lab = lab_of({ a = line() }, { rate = { requests_per_second = 0.02, burst = 1 }, health = { interval = 20,
       timeout = 4 } })
