@@ -5,8 +5,8 @@
  * A call that was hedged in vain is late already: its further hedges wait half as long.
  *
  * A line that stays silent for half as long again is treated as failing, whatever the bucket says: another one is asked as
- * after a failure, only that the silent attempt may still answer. Where there is no other a silent one is asked anew, after
- * twice that. So a bucket too small for the fault rate leaves no call hanging.
+ * after a failure, only that the silent attempt may still answer. Where there is no other a silent one is asked anew; an
+ * only attempt gets twice that time before. So a bucket too small for the fault rate leaves no call hanging.
  */
 #include "attempt.h"
 
@@ -126,7 +126,8 @@ static bool answer_silence(sf_call *call, int64_t silent, int64_t delay, int64_t
 {
   if (silent < delay || is_asked(call)) return false;
   if (start_hedge(call, now) || call->awaits_variant) return true;
-  return silent >= failing_after(delay) && start_paid(call, false, silent >= lost_after(delay), now);
+  bool again = silent >= lost_after(delay) || call->live->next != NULL;
+  return silent >= failing_after(delay) && start_paid(call, false, again, now);
 }
 
 /* A new attempt sets the timer by itself. */

@@ -10,9 +10,9 @@ M.WORKERS = 50
 
 -- ------------------------------------------------------------------------------------------------------------ clients
 
--- A budget of 5 %, the default, cannot cover lines of which 8 % of the requests hang.
+-- A budget of 5 %, the default, cannot cover lines of which 8 % of the requests hang; and where an attempt fails or
+-- hangs in 12.7 % of the cases, five of them do in 0.003 %: the goals are 99.99 % and 100 %, so there are eight.
 local HEDGE_P95 = { quantile = 0.95, budget = 0.25, burst = 50, max = 2 }
--- Its goal is 100 %: where an attempt fails or hangs in 12.7 % of the cases, five of them do in 0.003 %.
 local HEDGE_P75 = { quantile = 0.75, budget = 0.5, burst = 50, max = 2 }
 -- Where the lines count requests, a hedge costs an admission.
 local HEDGE_SPARING = { quantile = 0.99, budget = 0.02, burst = 10, max = 1 }
@@ -26,7 +26,8 @@ M.clients = {
   sdk = { name = "openai SDK, line a", style = 2, lines = { "a" }, sdk = true },
   sdk_turn = { name = "openai SDK, lines in turn", style = 3, sdk = true },
   retries = { name = "surefoot, retries only", style = 4, judged = true, config = {} },
-  hedge95 = { name = "surefoot, hedge at P95", style = 5, judged = true, config = { hedge = HEDGE_P95 } },
+  hedge95 = { name = "surefoot, hedge at P95", style = 5, judged = true,
+    config = { hedge = HEDGE_P95, retry = { max_attempts = 8 } } },
   hedge75 = { name = "surefoot, hedge at P75", style = 6, judged = true,
     config = { hedge = HEDGE_P75, retry = { max_attempts = 8 } } },
   paced = { name = "surefoot, paced", judged = true, config = { rate = { adaptive = true } } },

@@ -219,11 +219,11 @@ describe("a hedge", function()
     assert.same({ 1, 1 }, { lab.client:stats().hedges, lab.client:stats().retries })
   end)
 
-  it("where there is no other line, a silent one is asked anew, after twice that", function()
+  it("where there is no other line, a silent one is asked anew; an only attempt gets twice that time before", function()
     local lab, result = ask({ a = { hang, ok } }, { hedge = { min_delay = 0.5 } })
     assert.same({ "a 0, a 1.5", "ok" }, { sent(lab), result.text })
     lab, result = ask({ a = { hang, ok }, b = hang }, { hedge = { min_delay = 0.5 } })
-    assert.same({ "a 0, b 0.5, a 2", "ok" }, { sent(lab), result.text })
+    assert.same({ "a 0, b 0.5, a 1.25", "ok" }, { sent(lab), result.text })
   end)
 
   it("further ones of a call wait half as long, since it is late already", function()
