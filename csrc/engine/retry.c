@@ -101,12 +101,13 @@ static int64_t next_round(sf_call *call, const sf_failure *failure, int64_t earl
 /* Others run: they go on, and another line takes the place of the one that failed, where there is one. */
 static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int64_t now)
 {
+  int32_t paid_before = call->last_cost;
   if (!call->trail[failure->attempt - 1].hedge) call->first_loser = failure->attempt;
   if (failure->pushed_back) call->max_attempts = call->attempt_count;
   if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure))) return;
   if (sf_hedge_replace(call, now) || !paid_step) return;
   sf_budget_refund(&call->client->budget, &call->client->config.budget, call->last_cost);
-  call->last_cost = 0;
+  call->last_cost = paid_before;
 }
 
 void sf_retry_decide(sf_call *call, const sf_failure *failure)
@@ -118,6 +119,7 @@ void sf_retry_decide(sf_call *call, const sf_failure *failure)
     go_on(call, failure, paid_step, now);
     return;
   }
+  call->awaits_variant = false; /* there is nothing left to be beside of */
   if (failure->cls == SF_CLASS_FINAL || all_excluded(call)) {
     give_up(call, failure, NULL);
     return;
