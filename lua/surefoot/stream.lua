@@ -4,9 +4,10 @@
 --   for chunk in stream:chunks() do io.write(chunk.text or "") end
 --   local result, err = stream:result()
 --
--- Until something was shown a failing line is left for another; afterwards a failure ends the stream, and the error
--- holds what had come (err.partial). The call is cancelled by close(), by the end of a `local stream <close>`, by
--- leaving a loop over chunks() where Lua closes it (5.4), by its deadline, and when nobody holds the stream any more.
+-- Until something was shown a failing line is left for another; afterwards a failure ends the stream, unless it is
+-- resumed (surefoot.resume), and the error holds what had come (err.partial). The call is cancelled by close(), by the
+-- end of a `local stream <close>`, by leaving a loop over chunks() where Lua closes it (5.4), by its deadline, and when
+-- nobody holds the stream any more.
 
 local call = require "surefoot.call"
 local errors = require "surefoot.errors"
