@@ -386,14 +386,29 @@ static bool has_attempt_on(const sf_call *call, uint32_t endpoint)
   return false;
 }
 
-/* A line that is well: its circuit is closed, and unless `again` it has nothing of this call. */
+/* Does a call wait that this line could serve? All of a line-up want the same. */
+static bool is_waited_for(const sf_client *client, uint32_t endpoint)
+{
+  for (const sf_line_up *each = client->queue.line_ups; each != NULL; each = each->next) {
+    const sf_call *head = each->first;
+    for (uint32_t i = 0; head != NULL && i < head->plan->target_count; i++)
+      if (head->plan->targets[i].endpoint == endpoint && is_open_to(head, i)) return true;
+  }
+  return false;
+}
+
+/*
+ * A line that is well: its circuit is closed, nobody waits for it, since those who wait for their first come first, and
+ * unless `again` it has nothing of this call.
+ */
 static bool is_free_beside(const sf_call *call, uint32_t target, bool again, int64_t now)
 {
   const sf_endpoint *endpoint = endpoint_of(call, target);
   bool closed = !endpoint->has_breaker ||
                 sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_CLOSED;
-  bool unused = again || !has_attempt_on(call, call->plan->targets[target].endpoint);
-  return closed && unused && is_open_to(call, target);
+  uint32_t index = call->plan->targets[target].endpoint;
+  bool unused = again || !has_attempt_on(call, index);
+  return closed && unused && is_open_to(call, target) && !is_waited_for(call->client, index);
 }
 
 sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t now)
@@ -402,7 +417,6 @@ sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t 
   sf_blockage blockage = { .until_ns = SF_NEVER };
   bool busy;
   uint32_t route = call->plan->targets[call->live->target].route;
-  if (call->client->queue.count > 0) return SF_BLOCKED; /* those who wait for their first come first */
   stage.hedge = hedge;
   stage.count = 0;
   for (uint32_t i = 0; i < call->plan->target_count; i++)
