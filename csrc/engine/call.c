@@ -341,12 +341,21 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
   sf_engine_turned(engine);
 }
 
-/* What a success gives back to the retry budget: what hedges and the last retry cost, or one for a clean call. */
+/*
+ * What a success gives back to the retry budget: what hedges and the last retry cost, and what silence did where it was a
+ * failure; or one for a clean call.
+ */
 static void reward(sf_call *call)
 {
   sf_client *client = call->client;
-  if (call->attempt_count <= 1) sf_budget_reward(&client->budget, &client->config.budget);
-  else sf_budget_refund(&client->budget, &client->config.budget, call->last_cost + call->beside_cost);
+  const sf_budget_config *budget = &client->config.budget;
+  if (call->attempt_count <= 1) {
+    sf_budget_reward(&client->budget, budget);
+    return;
+  }
+  bool failed = call->silence_attempt > 0 && call->deciding >= call->silence_attempt;
+  int32_t cost = call->last_cost + call->beside_cost + (failed ? call->silence_cost : 0);
+  sf_budget_refund(&client->budget, budget, cost);
 }
 
 static void count_end(sf_call *call)

@@ -153,10 +153,12 @@ struct sf_call {
   sf_hedging hedging;
   sf_timer hedge_timer;
   uint32_t hedges;
-  int32_t beside_cost;  /* what hedges cost the retry budget */
-  bool awaits_variant;  /* the next one needs the variant of target `wanted` */
-  bool awaits_hedge;    /* it is a hedge */
-  uint32_t first_loser; /* the newest attempt that failed while others ran, if it was no hedge; 0 = none */
+  int32_t beside_cost;      /* what hedges cost the retry budget */
+  int32_t silence_cost;     /* the same of what was sent because a line seemed to fail, and ... */
+  uint32_t silence_attempt; /* ... the first such attempt; 0 = none */
+  bool awaits_variant;      /* the next one needs the variant of target `wanted` */
+  bool awaits_hedge;        /* it is a hedge */
+  uint32_t first_loser;     /* the newest attempt that failed while others ran, if it was no hedge; 0 = none */
   /* attempts */
   sf_attempt *live;
   uint32_t attempt_count;

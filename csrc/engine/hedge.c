@@ -4,9 +4,10 @@
  * and from the retry budget, which gets it back when the call succeeds; it waits for nothing: no slot, no rate, no hedge.
  * A call that was hedged in vain is late already: its further hedges wait half as long.
  *
- * A line that stays silent for half as long again is treated as failing, whatever the bucket says: another one is asked as
- * after a failure, only that the silent attempt may still answer. Where there is no other a silent one is asked anew; an
- * only attempt gets twice that time before. So a bucket too small for the fault rate leaves no call hanging.
+ * A line that stays silent for half as long again is treated as failing, whatever the bucket says, while half of the retry
+ * budget is left: another one is asked as after a failure, only that the silent attempt may still answer. Where there is no
+ * other a silent one is asked anew; an only attempt gets twice that time before. So a bucket too small for the fault rate
+ * leaves no call hanging.
  */
 #include "attempt.h"
 
@@ -93,21 +94,34 @@ static bool start(sf_call *call, bool hedge, bool again, int64_t now)
   return result == SF_ADMITTED;
 }
 
+/* Half of the retry budget is kept for failures that are certain: silence may be slowness. */
+static bool may_pay_for_silence(const sf_client *client)
+{
+  const sf_budget_config *budget = &client->config.budget;
+  return 2 * sf_budget_balance(&client->budget, budget) >= (int64_t)budget->capacity;
+}
+
 /*
  * What a hedge costs the retry budget is given back by success: its own bucket bounds it. What is sent because a line seems
- * to fail stays paid: when all lines are slow together, this is what ends it.
+ * to fail is given back only when it, or what came after it, wins: when all lines are slow together, this is what ends it.
  */
 static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
 {
   sf_client *client = call->client;
   const sf_budget_config *budget = &client->config.budget;
+  if (!hedge && !may_pay_for_silence(client)) return false;
   int32_t paid = sf_budget_withdraw(&client->budget, budget, now, budget->transient_cost);
   if (paid == SF_BUDGET_REFUSED) return false;
   if (!start(call, hedge, again, now)) {
     sf_budget_refund(&client->budget, budget, paid);
     return false;
   }
-  if (hedge) call->beside_cost += paid;
+  if (hedge) {
+    call->beside_cost += paid;
+    return true;
+  }
+  call->silence_cost += paid;
+  if (call->silence_attempt == 0) call->silence_attempt = call->attempt_count;
   return true;
 }
 
