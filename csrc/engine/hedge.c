@@ -2,7 +2,7 @@
  * hedge.c: attempts beside one that is slow. While nothing of a call was shown, and its newest attempt has been silent for
  * longer than answers take, another line is asked too; who answers first wins. A hedge is paid for from a bucket of its own
  * and from the retry budget, which gets it back when the call succeeds; it waits for nothing: no slot, no rate, no hedge.
- * A call that was hedged in vain is late already: its further hedges wait half as long.
+ * A call that was hedged in vain is late already: its further hedges wait less than half as long.
  *
  * A line that stays silent for half as long again is treated as failing, whatever the bucket says, while half of the retry
  * budget is left: another one is asked as after a failure, only that the silent attempt may still answer. Where there is no
@@ -11,7 +11,8 @@
  */
 #include "attempt.h"
 
-#define UNKNOWN_NS (SF_SECOND / 2) /* while the usual time is not known, it is asked for so often */
+#define UNKNOWN_NS (50 * SF_MILLISECOND) /* while the usual time is not known, it is asked for so often */
+#define FURTHER 0.4                      /* of the usual time, for further hedges of a call */
 
 static sf_hedge *estimator(const sf_call *call)
 {
@@ -41,7 +42,7 @@ static int64_t patience(const sf_call *call, int64_t now)
 {
   const sf_hedge_config *config = &call->hedging.config;
   int64_t delay = sf_hedge_delay(estimator(call), config, now);
-  return call->hedges == 0 || delay < 0 ? delay : sf_time_max(config->min_delay_ns, delay / 2);
+  return call->hedges == 0 || delay < 0 ? delay : sf_time_max(config->min_delay_ns, (int64_t)(FURTHER * (double)delay));
 }
 
 void sf_hedge_watch(sf_call *call, int64_t now)
