@@ -125,7 +125,7 @@ bool sf_quota_pace_told(sf_quota_pace *pace, int64_t now, const sf_quota_word *w
 /* --- what refusals say */
 
 #define SF_QUOTA_LEARN_LEAST (SF_SECOND / 2)
-#define SF_QUOTA_LEARN_MOST (60 * SF_SECOND)
+#define SF_QUOTA_LEARN_MOST SF_QUOTA_PATIENCE
 #define SF_QUOTA_TRY_AFTER (10 * SF_SECOND)
 
 bool sf_quota_pace_refused(sf_quota_pace *pace, int64_t now, int64_t retry_after_ns, int64_t age_ns, double sent_since)

@@ -49,7 +49,8 @@ void sf_quota_pace_init(sf_quota_pace *pace, bool requests); /* else tokens */
 bool sf_quota_pace_told(sf_quota_pace *pace, int64_t now, const sf_quota_word *word, int64_t age_ns, double sent_since);
 
 /*
- * A 429 with Retry-After, after so many of ours, says as much where no other word does: so many, in a time so long. age_ns
+ * A 429 with Retry-After, after so many of ours, says as much where no other word does: so many, in a time so long, if that
+ * is no more than PATIENCE: what one refusal says of a longer time is too little to go by for so long. age_ns
  * and sent_since: of the request that was refused. False: it was sent by what is known, so that is too much (or nothing can be learned).
  */
 bool sf_quota_pace_refused(sf_quota_pace *pace, int64_t now, int64_t retry_after_ns, int64_t age_ns, double sent_since);
