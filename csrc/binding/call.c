@@ -170,6 +170,7 @@ int sf_lua_submit(lua_State *L)
   double priority = number_option(L, "priority", 2);
   luaL_argcheck(L, priority >= 1 && priority <= SF_PRIORITIES, 4, "priority 1 to 3 expected");
   options.priority = (int)priority - 1;
+  options.purpose = (uint32_t)number_option(L, "purpose", 0);
   double max_attempts = number_option(L, "max_attempts", 0);
   luaL_argcheck(L, max_attempts >= 0 && max_attempts < 1e6, 4, "max_attempts: 1 or more expected");
   options.max_attempts = (uint32_t)max_attempts;

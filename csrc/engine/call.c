@@ -113,7 +113,7 @@ sf_call *sf_call_new(sf_client *client, sf_engine *engine, const sf_call_options
   call->deadline_ns = sf_time_add(call->submitted_ns, options->deadline_ns);
   call->deadline_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = deadline_fire };
   call->wake_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = wake_fire };
-  sf_hedge_prepare(call, options->hedging);
+  sf_hedge_prepare(call, options->purpose, options->hedging);
   call->last_target = -1;
   call->retry_at_ns = SF_NEVER;
   call->first_token_ns = -1;

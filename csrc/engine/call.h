@@ -151,6 +151,7 @@ struct sf_call {
   int32_t last_cost;     /* of the last retry paid */
   /* attempts beside slow ones */
   sf_hedging hedging;
+  sf_hedge *usual; /* the estimator of calls like it */
   sf_timer hedge_timer;
   uint32_t hedges;
   int32_t beside_cost;      /* what hedges cost the retry budget */
@@ -192,6 +193,7 @@ typedef struct sf_call_options {
   const sf_timeouts *timeout; /* NULL: the lines' own; a field < 0: the line's own */
   bool events;                /* an observer wants to hear what happens */
   bool stream;                /* the answer is wanted as events */
+  uint32_t purpose;           /* calls of another one take other times */
   const sf_hedging *hedging;  /* instead of the client's; NULL: as there */
   sf_body *upload;            /* the body of all variants, closed by the call; NULL: each has its own */
   sf_sink *sink;              /* takes the body of a 2xx answer, closed by the call; NULL: none does */
@@ -304,9 +306,10 @@ void sf_attempt_say(sf_attempt *attempt, const char *message);
 sf_failure sf_attempt_failure(const sf_attempt *attempt);
 
 /* hedge.c */
-void sf_hedge_prepare(sf_call *call, const sf_hedging *own); /* a new call; own: NULL = as the client */
-void sf_hedge_watch(sf_call *call, int64_t now);             /* an attempt has begun */
-void sf_hedge_encoded(sf_call *call);                        /* its variant is there now */
+void sf_hedge_prepare(sf_call *call, uint32_t purpose,
+                      const sf_hedging *own);    /* a new call; own: NULL = as the client */
+void sf_hedge_watch(sf_call *call, int64_t now); /* an attempt has begun */
+void sf_hedge_encoded(sf_call *call);            /* its variant is there now */
 /* An attempt failed while others run: asks another line at once, already paid for. False: none is to be had. */
 bool sf_hedge_replace(sf_call *call, int64_t now);
 /* What is to be said of an attempt that lost against another. */

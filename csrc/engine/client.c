@@ -38,7 +38,7 @@ sf_client *sf_client_new(const sf_client_config *config, uint32_t endpoint_count
   sf_gcra_init(&client->tokens);
   sf_concurrency_init(&client->slots);
   sf_budget_init(&client->budget);
-  for (int i = 0; i < 2; i++) sf_hedge_init(&client->hedges[i], &config->hedging.config);
+  sf_hedge_init(&client->hedge, &config->hedging.config);
   for (uint32_t i = 0; i < endpoint_count; i++) endpoint_init(&client->endpoints[i]);
   return client;
 }
@@ -96,8 +96,28 @@ void sf_client_release(sf_client *client)
   sf_free(client->models);
   sf_free(client->plans);
   sf_queue_fini(&client->queue);
+  for (sf_usual *each = client->usuals, *next; each != NULL; each = next) {
+    next = each->next;
+    sf_free(each);
+  }
   sf_numbers_free(&client->numbers);
   sf_free(client);
+}
+
+sf_hedge *sf_client_usual(sf_client *client, uint32_t purpose, uint32_t model, bool streams)
+{
+  for (sf_usual *each = client->usuals; each != NULL; each = each->next)
+    if (each->purpose == purpose && each->model == model && each->streams == streams) return &each->hedge;
+  sf_usual *usual = client->usual_count < SF_MAX_USUALS ? sf_alloc(sizeof *usual) : NULL;
+  if (usual == NULL) return &client->hedge;
+  usual->next = client->usuals;
+  usual->purpose = purpose;
+  usual->model = model;
+  usual->streams = streams;
+  sf_hedge_init(&usual->hedge, &client->config.hedging.config);
+  client->usuals = usual;
+  client->usual_count++;
+  return &usual->hedge;
 }
 
 void sf_client_close(sf_client *client, sf_kind kind)

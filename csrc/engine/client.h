@@ -23,6 +23,7 @@ enum {
   SF_MAX_TARGETS = 256, /* of one plan */
   SF_MAX_KEYS = 64,     /* of one endpoint */
   SF_MAX_MODELS = 1000, /* of one client: beyond it the last one is shared */
+  SF_MAX_USUALS = 64,   /* estimators of one client */
   SF_PRIORITIES = 3,
 };
 
@@ -119,6 +120,14 @@ typedef struct sf_hedging {
   sf_hedge_config config;
 } sf_hedging;
 
+/* What is usual of calls that are alike: of one purpose and model, whole or in pieces. */
+typedef struct sf_usual {
+  struct sf_usual *next;
+  uint32_t purpose, model;
+  bool streams;
+  sf_hedge hedge;
+} sf_usual;
+
 typedef struct sf_client_config {
   uint32_t max_attempts;
   sf_backoff_config backoff; /* base_ns: transient */
@@ -150,7 +159,9 @@ struct sf_client {
   sf_gcra requests, tokens;
   sf_concurrency slots;
   sf_budget budget;
-  sf_hedge hedges[2];    /* of plain calls, and of streams; the bucket is the first one's */
+  sf_hedge hedge; /* its bucket is that of all calls; its estimator is for those that have none of their own */
+  sf_usual *usuals;
+  uint32_t usual_count;
   _Atomic uint64_t turn; /* round robin */
   sf_queue queue;
   sf_call *calls; /* unsettled */
@@ -181,6 +192,9 @@ bool sf_client_set_key(sf_client *client, uint32_t endpoint, uint32_t key, const
 
 /* The lane, made on first use; NULL: memory. */
 sf_lane *sf_client_lane(sf_client *client, uint32_t endpoint, uint32_t key, uint32_t model);
+
+/* The hedge estimator of such calls, made on first use; beyond SF_MAX_USUALS, or without memory, that of the client. */
+sf_hedge *sf_client_usual(sf_client *client, uint32_t purpose, uint32_t model, bool streams);
 
 /* Its queue may move: pumped at the end of the turn. */
 void sf_client_touch(sf_client *client);

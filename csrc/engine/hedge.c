@@ -4,25 +4,20 @@
  * and from the retry budget, which gets it back when the call succeeds; it waits for nothing: no slot, no rate, no hedge.
  * A call that was hedged in vain is late already: its further hedges wait less than half as long.
  *
- * A line that stays silent for half as long again is treated as failing, whatever the bucket says, while half of the retry
- * budget is left: another one is asked as after a failure, only that the silent attempt may still answer. Where there is no
- * other a silent one is asked anew; an only attempt gets twice that time before. So a bucket too small for the fault rate
- * leaves no call hanging.
+ * A line that stays silent for half as long again is treated as failing, whatever the bucket says, once in a call and while
+ * half of the retry budget is left: another one is asked as after a failure, or where all have been a silent one anew, only
+ * that the silent attempts may still answer. So a bucket too small for the fault rate leaves no call hanging.
+ *
+ * What is usual is learned for each purpose and model: embeddings say nothing of chats, nor a small model of a large one.
  */
 #include "attempt.h"
 
 #define UNKNOWN_NS (50 * SF_MILLISECOND) /* while the usual time is not known, it is asked for so often */
 #define FURTHER 0.4                      /* of the usual time, for further hedges of a call */
 
-static sf_hedge *estimator(const sf_call *call)
-{
-  return &call->client->hedges[call->streams];
-}
-
-/* The bucket is one for both kinds of calls. */
 static sf_hedge *bucket(const sf_call *call)
 {
-  return &call->client->hedges[0];
+  return &call->client->hedge;
 }
 
 /* A file takes one answer, and what was shown cannot be taken back. */
@@ -41,17 +36,8 @@ static void look_again(sf_call *call, int64_t at)
 static int64_t patience(const sf_call *call, int64_t now)
 {
   const sf_hedge_config *config = &call->hedging.config;
-  int64_t delay = sf_hedge_delay(estimator(call), config, now);
+  int64_t delay = sf_hedge_delay(call->usual, config, now);
   return call->hedges == 0 || delay < 0 ? delay : sf_time_max(config->min_delay_ns, (int64_t)(FURTHER * (double)delay));
-}
-
-void sf_hedge_watch(sf_call *call, int64_t now)
-{
-  if (!call->hedging.on) return;
-  if (call->attempt_count == 1) sf_hedge_began(bucket(call), &call->hedging.config);
-  if (!may_hedge(call)) return;
-  int64_t delay = patience(call, now);
-  look_again(call, sf_time_add(now, delay >= 0 ? delay : UNKNOWN_NS));
 }
 
 /* Is an answer being weighed? Then the word on it decides what comes next. */
@@ -62,24 +48,53 @@ static bool is_asked(const sf_call *call)
   return false;
 }
 
-/* For how long no attempt of the call has given a sign of life. */
+static int64_t newest_start(const sf_call *call)
+{
+  int64_t start = 0;
+  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
+    start = sf_time_max(start, attempt->started_ns);
+  return start;
+}
+
+/* For how long no attempt of the call has given a sign of life; of a stream that is content, and would have ended it. */
 static int64_t silence(const sf_call *call, int64_t now)
 {
-  int64_t sign = 0;
-  for (const sf_attempt *attempt = call->live; attempt != NULL; attempt = attempt->next)
-    sign = sf_time_max(sign, sf_time_max(attempt->started_ns, attempt->last_byte_ns));
+  int64_t sign = newest_start(call);
+  for (const sf_attempt *attempt = call->streams ? NULL : call->live; attempt != NULL; attempt = attempt->next)
+    sign = sf_time_max(sign, attempt->last_byte_ns);
   return now - sign;
 }
 
-/* For so long a line is slow; beyond it is taken for failing, and then for lost. */
+/* While nothing is known: soon, then less and less often. */
+static void wait_for_knowledge(sf_call *call, int64_t now)
+{
+  look_again(call, sf_time_add(now, sf_time_max(UNKNOWN_NS, now - newest_start(call))));
+}
+
+/* For so long a line is slow; beyond it is taken for failing. */
 static int64_t failing_after(int64_t delay)
 {
   return sf_time_add(delay, delay / 2);
 }
 
-static int64_t lost_after(int64_t delay)
+static bool has_other_lines(const sf_call *call)
 {
-  return sf_time_add(failing_after(delay), failing_after(delay));
+  const sf_target *asked = &call->plan->targets[call->live->target];
+  for (uint32_t i = 0; i < call->plan->target_count; i++) {
+    const sf_target *target = &call->plan->targets[i];
+    if (target->route == asked->route && target->endpoint != asked->endpoint) return true;
+  }
+  return false;
+}
+
+void sf_hedge_watch(sf_call *call, int64_t now)
+{
+  if (!call->hedging.on) return;
+  if (call->attempt_count == 1) sf_hedge_began(bucket(call), &call->hedging.config);
+  if (!may_hedge(call)) return;
+  int64_t delay = patience(call, now);
+  if (delay >= 0) look_again(call, sf_time_add(now, delay));
+  else wait_for_knowledge(call, now);
 }
 
 /* Asks for the encoding of the variant that is missing, if that is what keeps it; the rest is for another time. */
@@ -136,13 +151,13 @@ static bool start_hedge(sf_call *call, int64_t now)
   return false;
 }
 
-/* What the silence calls for, if anything: another line, paid for as a hedge or as a retry; in the end a silent one anew. */
+/* What the silence calls for, if anything: another line, paid for as a hedge; or once as a retry, where none is left anew. */
 static bool answer_silence(sf_call *call, int64_t silent, int64_t delay, int64_t now)
 {
   if (silent < delay || is_asked(call)) return false;
   if (start_hedge(call, now) || call->awaits_variant) return true;
-  bool again = silent >= lost_after(delay) || call->live->next != NULL;
-  return silent >= failing_after(delay) && start_paid(call, false, again, now);
+  bool may_fail = silent >= failing_after(delay) && call->silence_attempt == 0 && has_other_lines(call);
+  return may_fail && start_paid(call, false, call->live->next != NULL, now);
 }
 
 /* A new attempt sets the timer by itself. */
@@ -151,15 +166,13 @@ static void consider(sf_call *call, int64_t now)
   if (!may_hedge(call)) return;
   int64_t delay = patience(call, now);
   if (delay < 0) {
-    look_again(call, sf_time_add(now, UNKNOWN_NS));
+    wait_for_knowledge(call, now);
     return;
   }
+  if (call->hedges >= call->hedging.most && call->silence_attempt > 0) return;
   int64_t silent = silence(call, now);
   if (answer_silence(call, silent, delay, now)) return;
-  int64_t next = silent < delay                  ? delay
-                 : silent < failing_after(delay) ? failing_after(delay)
-                 : silent < lost_after(delay)    ? lost_after(delay)
-                                                 : silent + delay;
+  int64_t next = silent < delay ? delay : silent < failing_after(delay) ? failing_after(delay) : silent + delay;
   look_again(call, sf_time_add(now, next - silent));
 }
 
@@ -168,8 +181,9 @@ static void hedge_fire(sf_timer *timer, int64_t now)
   consider((sf_call *)((char *)timer - offsetof(sf_call, hedge_timer)), now);
 }
 
-void sf_hedge_prepare(sf_call *call, const sf_hedging *own)
+void sf_hedge_prepare(sf_call *call, uint32_t purpose, const sf_hedging *own)
 {
+  call->usual = sf_client_usual(call->client, purpose, call->plan->targets[0].model, call->streams);
   call->hedging = own != NULL ? *own : call->client->config.hedging;
   call->hedge_timer = (sf_timer){ .due_ns = SF_NEVER, .fire = hedge_fire };
 }
@@ -193,7 +207,7 @@ sf_outcome sf_hedge_loser(const sf_attempt *attempt)
   const sf_call *call = attempt->call;
   int64_t now = sf_engine_now(call->engine);
   if (attempt->any_response || attempt->ended || !call->hedging.on) return SF_OUTCOME_CANCELLED;
-  int64_t delay = sf_hedge_delay(estimator(call), &call->hedging.config, now);
+  int64_t delay = sf_hedge_delay(call->usual, &call->hedging.config, now);
   return delay >= 0 && now - attempt->started_ns >= delay ? SF_OUTCOME_LOSER_SILENT : SF_OUTCOME_CANCELLED;
 }
 
@@ -202,8 +216,7 @@ void sf_hedge_sample(const sf_attempt *attempt, sf_hedge_effect effect, int64_t 
   const sf_call *call = attempt->call;
   bool unlike = call->client->config.hedging.on && !call->hedging.on; /* not hedged: says nothing of those that are */
   if (effect == SF_HEDGE_NONE || unlike) return;
-  sf_hedge *hedge = estimator(call);
   int64_t end = attempt->ended ? attempt->ended_ns : now;
-  if (attempt->first_token_ns >= 0) sf_hedge_answered(hedge, now, attempt->first_token_ns - attempt->started_ns);
-  else if (effect == SF_HEDGE_CENSORED) sf_hedge_censored(hedge, now, end - attempt->started_ns);
+  if (attempt->first_token_ns >= 0) sf_hedge_answered(call->usual, now, attempt->first_token_ns - attempt->started_ns);
+  else if (effect == SF_HEDGE_CENSORED) sf_hedge_censored(call->usual, now, end - attempt->started_ns);
 }

@@ -6,6 +6,8 @@ local tasks = require "surefoot.tasks"
 local M = {}
 
 local PRIORITIES = { high = 1, normal = 2, low = 3 }
+-- What takes other times than the rest: each kind learns by itself what is usual.
+local PURPOSES = { chat = 1, embeddings = 2, models = 3, request = 4, probe = 5 }
 
 local function fail(kind, message)
   return nil, errors.new { kind = kind, message = message, sent = false, attempts = {} }
@@ -41,6 +43,7 @@ local function submit(job, engine)
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
   s.upload, s.output, s.hedge = job.upload, job.output, options.hedge
+  s.purpose = PURPOSES[job.work.name] or 0
   if job.has_effects and s.hedge == nil then
     s.hedge = false
   end

@@ -219,11 +219,35 @@ describe("a hedge", function()
     assert.same({ 1, 1 }, { lab.client:stats().hedges, lab.client:stats().retries })
   end)
 
-  it("where there is no other line, a silent one is asked anew; an only attempt gets twice that time before", function()
-    local lab, result = ask({ a = { hang, ok } }, { hedge = { min_delay = 0.5 } })
-    assert.same({ "a 0, a 1.5", "ok" }, { sent(lab), result.text })
-    lab, result = ask({ a = { hang, ok }, b = hang }, { hedge = { min_delay = 0.5 } })
+  it("where every line has been asked in vain, a silent one is asked anew, once", function()
+    local lab, result = ask({ a = { hang, ok }, b = hang }, { hedge = { min_delay = 0.5 } })
     assert.same({ "a 0, b 0.5, a 1.25", "ok" }, { sent(lab), result.text })
+    lab = ask({ a = hang, b = hang },
+      { hedge = { min_delay = 0.5 }, timeout = { total = 9 }, retry = { max_attempts = 9 } })
+    assert.equal("a 0, b 0.5, a 1.25", sent(lab))
+  end)
+
+  it("an only line is asked once, however long it takes", function()
+    local lab, result = ask({ a = { after = 9, text = "long" } }, { retry = { max_attempts = 9 } })
+    assert.same({ "a 0", "long" }, { sent(lab), result.text })
+  end)
+
+  it("what is usual is learned for each purpose, model, and for streams by themselves", function()
+    local function script(_, request)
+      local long = request.json and (request.json.model == "large" or request.json.stream)
+      return { after = long and 2 or 0.05, text = "ok", body = nil }
+    end
+    local lab = sim.lab({ a = script, b = script, c = script }, { hedge = { min_delay = 0.1 }, model = "small" })
+    for i = 1, 400 do
+      assert(lab.client:chat("Hi"))
+      if i % 10 == 0 then
+        local result = assert(lab.client:chat { model = "large", messages = { { role = "user", content = "Hi" } } })
+        assert.equal(1, #result.attempts)
+      end
+    end
+    assert.same({ 440, 440 }, { lab.client:stats().requests, lab.client:stats().attempts })
+    assert(lab.client:stream "Hi"):result()
+    assert.equal(441, lab.client:stats().attempts)
   end)
 
   it("further ones of a call wait less than half as long, since it is late already", function()
@@ -274,7 +298,13 @@ describe("a hedge", function()
   end)
 
   it("is sent of a request that may have effects only where the call asks for it", function()
-    local lab = lab_of { a = { after = 2, body = "{}" }, b = { after = 0.1, body = "{}" } }
+    local lab = lab_of { b = { after = 0.1, body = "{}" }, a = function(n)
+      return { after = n <= WARM and 0.1 or 2, body = "{}" }
+    end }
+    for _ = 1, WARM do
+      assert(lab.client:request { path = "/files" })
+    end
+    lab.log, lab.zero = {}, lab.sim:now()
     assert(lab.client:request { path = "/files", json = {} })
     assert.equal("a 0", sent(lab))
     lab.log, lab.zero = {}, lab.sim:now()
@@ -333,8 +363,8 @@ describe("a hedged stream", function()
   it("races to the first token, and the loser's words are never seen", function()
     local lab, result = read { a = stream(2, "slow"), b = stream(0.2, "fast") }
     assert.same({ "fast!", "b", "a cancelled, b ok" }, { result.text, result.endpoint, sim.trail(result) })
-    assert.equal("a 0, b 0.6", sent(lab)) -- counted from the last sign of life
-    assert.equal("0.8", sim.time(result.time_to_first_token))
+    assert.equal("a 0, b 0.5", sent(lab)) -- its role, or a ping, is no content
+    assert.equal("0.7", sim.time(result.time_to_first_token))
   end)
 
   it("HE11 is not hedged once something was shown, however slowly it goes on", function()
@@ -344,6 +374,6 @@ describe("a hedged stream", function()
 
   it("goes on alone when the other fails", function()
     local lab, result = read { a = stream(1.5, "slow"), b = { after = 0.1, status = 500 } }
-    assert.same({ "slow!", "a 0, b 0.6" }, { result.text, sent(lab) })
+    assert.same({ "slow!", "a 0, b 0.5" }, { result.text, sent(lab) })
   end)
 end)
