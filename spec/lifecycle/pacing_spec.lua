@@ -74,6 +74,30 @@ describe("the provider's word", function()
     assert.is_true(log[95] < 10.5, log[95])
   end)
 
+  it("of a window that ends at a fixed time: what was sent before is gone then", function()
+    local log, refused = {}, 0
+    local lab = sim.lab({ a = function(_, _, now) -- 10 in each 20 seconds by the clock
+      local window = math.floor(now / 20)
+      log[window] = (log[window] or 0) + 1
+      if log[window] > 10 then
+        refused = refused + 1
+        return { after = 0.05, status = 429, headers = { ["retry-after"] = "5" } }
+      end
+      return { after = 0.05, text = "ok",
+        headers = left("requests", "10", tostring(10 - log[window]), math.ceil((window + 1) * 20 - now) .. "s") }
+    end }, { rate = {}, concurrency = { limit = 2 } })
+    assert(lab.client:chat "Hi")
+    lab:pass(15)
+    for _ = 1, 27 do
+      lab:start()
+    end
+    lab:pass(30)
+    assert.same({ 0, 10, 10 }, { refused, log[0], log[1] })
+    assert.is_true(lab.log[11].at >= 20 and lab.log[11].at < 21, lab.log[11].at)
+    lab:pass(100)
+    assert.same({ 0, 8 }, { refused, log[2] })
+  end)
+
   it("need not be a header: a 429 that says when to come back, after so many, says as much", function()
     local log = {}
     local lab = sim.lab({ a = window_server(log, true) }, { rate = {}, concurrency = { limit = 8 } })
