@@ -67,15 +67,21 @@ static double sf_quota_ours(const sf_quota_pace *pace, int64_t at, int64_t lengt
   return (double)(n - first);
 }
 
+/* How many of ours have left the window because it was reset. */
+static uint64_t sf_quota_gone(const sf_quota_pace *pace, int64_t now)
+{
+  bool reset = now >= atomic_load_explicit(&pace->until, memory_order_relaxed);
+  return atomic_load_explicit(reset ? &pace->known : &pace->gone, memory_order_relaxed);
+}
+
 static int64_t sf_quota_log_wait(const sf_quota_pace *pace, int64_t now)
 {
   int64_t length = atomic_load_explicit(&pace->length, memory_order_relaxed);
   int64_t margin = sf_time_min(length / SF_QUOTA_MARGIN_SHARE, SF_QUOTA_MARGIN_MOST);
   uint64_t sent = atomic_load_explicit(&pace->sent, memory_order_relaxed);
   uint64_t share = (uint64_t)fmax(1, sf_quota_load(&pace->limit) - sf_quota_load(&pace->others));
-  uint64_t known = atomic_load_explicit(&pace->known, memory_order_relaxed);
-  bool reset = known > 0 && now >= atomic_load_explicit(&pace->until, memory_order_relaxed);
-  if (sent - (reset && known <= sent ? known : 0) < share) return 0;
+  uint64_t gone = sf_quota_gone(pace, now);
+  if (gone <= sent && sent - gone < share) return 0;
   return sf_time_max(0, sf_quota_sent_at(pace, sent, share) + length + margin - now);
 }
 
@@ -109,7 +115,10 @@ bool sf_quota_pace_told(sf_quota_pace *pace, int64_t now, const sf_quota_word *w
     atomic_store_explicit(&pace->length, word->reset_ns, memory_order_relaxed);
   int64_t length = atomic_load_explicit(&pace->length, memory_order_relaxed);
   uint64_t sent = atomic_load_explicit(&pace->sent, memory_order_relaxed);
-  atomic_store_explicit(&pace->known, sent - (uint64_t)fmin(sent_since, (double)sent), memory_order_relaxed);
+  uint64_t known = sent - (uint64_t)fmin(sent_since, (double)sent), gone = sf_quota_gone(pace, now);
+  if (known > gone + (uint64_t)used) gone = known - (uint64_t)used; /* no more than `used` of them can still count */
+  atomic_store_explicit(&pace->gone, gone, memory_order_relaxed);
+  atomic_store_explicit(&pace->known, known, memory_order_relaxed);
   sf_quota_store(&pace->others, fmax(0, used - sf_quota_ours(pace, now - age_ns, length, sent_since)));
   double refill = at_once ? 1 / seconds : used / seconds;
   double back = at_once ? 0 : fmin(used + sent_since, refill * ((double)age_ns / SF_SECOND));
@@ -145,6 +154,7 @@ bool sf_quota_pace_refused(sf_quota_pace *pace, int64_t now, int64_t retry_after
   if (learned > 0 && !obeyed) return true;
   sf_quota_store(&pace->others, 0);
   atomic_store_explicit(&pace->known, 0, memory_order_relaxed);
+  atomic_store_explicit(&pace->gone, 0, memory_order_relaxed);
   atomic_store_explicit(&pace->length, retry_after_ns, memory_order_relaxed);
   atomic_store_explicit(&pace->form, SF_QUOTA_WINDOW, memory_order_relaxed);
   atomic_store_explicit(&pace->learned, sf_time_max(1, now), memory_order_relaxed);

@@ -37,7 +37,8 @@ typedef struct sf_quota_pace {
   _Atomic int64_t length;  /* of the window: the longest reset, or Retry-After */
   _Atomic int64_t learned; /* when its limit was learned from refusals, or tried out; 0 = it is the word's */
   _Atomic uint64_t others; /* double bits: cells in the window that are not ours */
-  _Atomic uint64_t known;  /* ours that the last word knew of: at its reset they are gone */
+  _Atomic uint64_t known;  /* ours that the last word knew of: at its reset they are gone, ... */
+  _Atomic uint64_t gone;   /* ... as those already are */
   _Atomic uint64_t sent;   /* requests ever; the next one's place is this % SF_QUOTA_LOG */
   _Atomic int64_t log[SF_QUOTA_LOG];
 } sf_quota_pace;
