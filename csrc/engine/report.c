@@ -8,20 +8,23 @@
 static void sample_latency(sf_attempt *attempt, sf_outcome outcome, int64_t now)
 {
   sf_ewma_effect effect = sf_outcome_effects[outcome].ewma;
-  const sf_routing_config *routing = &attempt->call->client->config.routing;
+  const sf_client_config *config = &attempt->call->client->config;
+  const sf_routing_config *routing = &config->routing;
   int64_t elapsed = (attempt->ended ? attempt->ended_ns : now) - attempt->started_ns, sample;
   switch (effect) {
   case SF_EWMA_FIRST_TOKEN:
     sample = attempt->first_token_ns >= 0 ? attempt->first_token_ns - attempt->started_ns : elapsed;
     break;
   case SF_EWMA_PENALTY: sample = sf_time_max(routing->penalty_ns, elapsed); break;
-  case SF_EWMA_PENALTY_HINT: sample = sf_time_max(routing->penalty_ns, attempt->hint.after_ns); break;
+  case SF_EWMA_PENALTY_HINT:
+    sample = sf_time_max(routing->penalty_ns, sf_time_min(attempt->hint.after_ns, config->hint_cap_ns));
+    break;
   case SF_EWMA_ELAPSED: sample = elapsed; break;
   default: return;
   }
   sf_ewma *latency = &sf_attempt_endpoint(attempt)->latency;
   int64_t known = sf_ewma_value(latency, now, routing->decay_ns);
-  if (outcome == SF_OUTCOME_LOSER_SILENT) sample = sf_time_max(elapsed, 2 * known);
+  if (outcome == SF_OUTCOME_LOSER_SILENT) sample = sf_time_max(elapsed, sf_time_add(known, known));
   else if (effect == SF_EWMA_ELAPSED && elapsed <= known) return;
   sf_ewma_sample(latency, now, sample, routing->decay_ns);
 }
