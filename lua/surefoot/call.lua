@@ -315,7 +315,7 @@ local function drive(job, task)
     end
     local question, a, b, c, d, e, f = call:next()
     if question == "wait" then
-      scheduler:wait(job.id, task)
+      scheduler:wait(job.id, task, call)
     elseif question == "settled" then
       if watched then
         tell(job)

@@ -320,7 +320,7 @@ local function await(caller, scheduler, seconds)
   end
   caller.waiter = waiter
   while not caller.ended do
-    tasks.suspend(waiter, task)
+    tasks.suspend(waiter, task, caller)
   end
   caller.waiter = nil
   if task then

@@ -19,6 +19,7 @@ local binding = require "surefoot.binding"
 local client = require "surefoot.client"
 local config = require "surefoot.config"
 local json = require "surefoot.json"
+local schedulers = require "surefoot.scheduler"
 local tasks = require "surefoot.tasks"
 
 local M = {}
@@ -197,7 +198,7 @@ function M.new(options)
     self.names[#self.names + 1] = name
   end
   table.sort(self.names)
-  self.scheduler = tasks.scheduler(self.engine, function(_, seconds)
+  self.scheduler = schedulers.new(self.engine, function(_, seconds)
     pass(self, seconds)
   end)
   self.host = {

@@ -93,6 +93,10 @@ function M.prepare(job)
   elseif tasks.take_interrupt(tasks.current()) then
     return fail("cancelled", "the task was cancelled")
   end
+  local refusal = client.host.scheduler():refusal()
+  if refusal then
+    return fail("invalid_request", refusal)
+  end
   job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
   if client.key_functions then
     return keys_refreshed(job)

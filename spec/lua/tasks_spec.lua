@@ -1,10 +1,10 @@
 local core = require "surefoot.core"
 local errors = require "surefoot.errors"
-local tasks = require "surefoot.tasks"
+local schedulers = require "surefoot.scheduler"
 
 -- A scheduler on a virtual clock: everything below is exact.
 local function make()
-  return tasks.scheduler(core.simulation(1), function(engine, seconds)
+  return schedulers.new(core.simulation(1), function(engine, seconds)
     if not engine:advance(seconds or math.huge) and not seconds then
       error "nothing is due"
     end
@@ -217,7 +217,7 @@ describe("a scheduler", function()
   end)
 
   it("survives an engine that fails", function()
-    local failing = tasks.scheduler(core.simulation(1), function() error("interrupted!", 0) end)
+    local failing = schedulers.new(core.simulation(1), function() error("interrupted!", 0) end)
     local ok, message = pcall(failing.run, failing, function() failing:sleep(1) end)
     assert.is_false(ok)
     assert.equal("interrupted!", message)

@@ -1,7 +1,8 @@
 --- How a waiting call waits: chosen at every wait by the context that it is in.
 --
 -- * In a task (surefoot.run, surefoot.spawn) the task yields and others run.
--- * In a coroutine of your own loop it waits by that loop's means, once surefoot.use(adapter) has told how.
+-- * In a coroutine of nginx, cqueues, copas, luv or Neovim it waits by that loop's means, and the loop goes on.
+-- * In a coroutine of your own loop likewise, once surefoot.use(adapter) has told how.
 -- * Anywhere else the thread blocks until the answer is there.
 --
 -- Two ways to bring a loop of your own:
@@ -90,6 +91,10 @@ function M.sleep(seconds)
     adapter.sleep(seconds)
     return true
   end
+  local refusal = scheduler:refusal()
+  if refusal then
+    error("surefoot.sleep: " .. refusal, 2)
+  end
   return scheduler:sleep(seconds)
 end
 
@@ -100,8 +105,10 @@ function M.now()
   return task and task.scheduler.engine:now() or core.now()
 end
 
---- Runs f as a task in the native loop until all tasks have ended, and returns what f returned. Rethrows f's error,
---- else that of a task that nobody waited for.
+--- Runs f as a task until it and all tasks that it has begun have ended, and returns what f returned: in the loop that
+--- the caller's coroutine belongs to, or in one of its own, which blocks the thread. Rethrows f's error, else that of a
+--- task that nobody waited for.
+---@async
 ---@param f function
 ---@param ... any what f is called with
 ---@return any ...
@@ -115,6 +122,14 @@ function M.run(f, ...)
   elseif tasks.current() then
     error("surefoot.run: called inside a task; use surefoot.spawn", 2)
   end
+  local refusal = scheduler:refusal()
+  if refusal then
+    error("surefoot.run: " .. refusal, 2)
+  end
+  local adapter = scheduler:host()
+  if adapter and adapter.spawn then
+    return scheduler:run_adapted(adapter, f, ...)
+  end
   return scheduler:run(f, ...)
 end
 
@@ -123,9 +138,13 @@ local function spawn(scheduler, f, ...)
   local task = tasks.current()
   if task and task.native then
     return task.scheduler:spawn(f, ...)
-  elseif scheduler.adapter and scheduler.adapter.spawn and not scheduler.running then
-    return scheduler:spawn_adapted(scheduler.adapter, f, ...)
-  elseif scheduler.running or scheduler.foreign then
+  elseif not scheduler.running then
+    local adapter = scheduler:spawner()
+    if adapter then
+      return scheduler:spawn_adapted(adapter, f, ...)
+    end
+  end
+  if scheduler.running or scheduler.foreign then
     return scheduler:spawn(f, ...)
   end
 end
@@ -139,8 +158,8 @@ function M.spawn(f, ...)
     error("surefoot.spawn: expected a function, got a " .. type(f), 2)
   end
   return spawn(M.scheduler(), f, ...)
-    or error("surefoot.spawn: no loop is running; call it inside surefoot.run, or see surefoot.pollfd and "
-      .. "surefoot.use", 2)
+    or error("surefoot.spawn: no loop is running; call it inside surefoot.run or in a coroutine of your loop, "
+      .. "or see surefoot.pollfd and surefoot.use", 2)
 end
 
 --- Begins a task for each function; where no loop turns, tasks that wait to be driven.

@@ -1,14 +1,17 @@
 --- The native loop: one scheduler over the engine of this Lua state.
 
 local core = require "surefoot.binding"
-local tasks = require "surefoot.tasks"
+local hosts = require "surefoot.loop.hosts"
+local schedulers = require "surefoot.scheduler"
 
 local M = {}
 
 local scheduler
 
 local function wait_for(engine, seconds)
-  engine:wait(seconds)
+  if not scheduler.hosts:block(seconds) then
+    engine:wait(seconds)
+  end
 end
 
 --- The scheduler of the real engine, which is made on first use; a fork renews the engine in place.
@@ -16,7 +19,8 @@ end
 function M.scheduler()
   local engine = core.engine()
   if not scheduler or scheduler.engine ~= engine then -- the first one, or the one before was closed
-    scheduler = tasks.scheduler(engine, wait_for)
+    scheduler = schedulers.new(engine, wait_for)
+    scheduler.hosts = hosts.new(scheduler)
   end
   return scheduler
 end

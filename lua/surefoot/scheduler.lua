@@ -1,0 +1,450 @@
+--- The scheduler of an engine, real or simulated: runs native tasks, and wakes whoever waits for an id of the engine (a
+-- call's or a timer's). Each waits through a waiter, made for the context it is in:
+--   a task of this scheduler yields, and is resumed by the scheduler;
+--   a coroutine of another loop waits by that loop's means: of the user's own (surefoot.use), or of one that surefoot
+--   knows (surefoot.loop.hosts);
+--   everything else, the main thread or a coroutine that nobody here owns, blocks. What arrives for others meanwhile is
+--   only noted; they run when their loop turns again.
+-- Tasks are never resumed from inside the engine.
+
+local tasks = require "surefoot.tasks"
+
+local M = {}
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+local resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
+local current, finish, suspend, PARKED = tasks.current, tasks.finish, tasks.suspend, tasks.PARKED
+
+local function on_main_thread()
+  local co, is_main = running()
+  return co == nil or is_main == true
+end
+
+-- Blocks on the engine until it is woken.
+local Blocking = {}
+Blocking.__index = Blocking
+
+function Blocking:suspend()
+  while not self.woken do
+    self.scheduler:pump(nil)
+  end
+  self.woken = false
+end
+
+function Blocking:wake()
+  self.woken = true
+end
+
+-- Waits by the means of the user's loop.
+local Adapted = {}
+Adapted.__index = Adapted
+
+function Adapted:suspend()
+  while not self.woken do
+    self.adapter.wait(self)
+  end
+  self.woken = false
+end
+
+function Adapted:wake()
+  if not self.woken then
+    self.woken = true
+    self.adapter.wake(self)
+  end
+end
+
+-- --------------------------------------------------------------------------------------------------------- scheduler
+
+---@class surefoot.Scheduler
+---@field engine table
+---@field running boolean        a loop of ours is turning
+---@field foreign boolean        somebody else's loop calls step()
+---@field adapter surefoot.Adapter? of the user's own loop
+---@field hosts surefoot.Hosts?     the loops that surefoot knows
+---@field parked table<integer, table>  id -> waiter
+---@field background table<integer, table>  id -> waiter of what nobody waits for, whose wake() does the work itself and
+--- never waits. Held weakly: it belongs to whoever set it up, and keeps no loop from ending
+---@field private wait_for fun(engine: table, seconds: number?)
+---@field private queue table
+---@field private first integer
+---@field private last integer
+---@field private alive integer
+---@field private failures surefoot.Task[]
+local Scheduler = {}
+Scheduler.__index = Scheduler
+
+--- Makes the scheduler of an engine.
+---@param engine table
+---@param wait_for fun(engine: table, seconds: number?) lets time pass: until there is news, at most so long
+---@return surefoot.Scheduler
+function M.new(engine, wait_for)
+  return setmetatable({
+    engine = engine, wait_for = wait_for, running = false, foreign = false, turning = false,
+    parked = {}, background = setmetatable({}, { __mode = "v" }), queue = {}, first = 1, last = 0, alive = 0,
+    failures = {},
+  }, Scheduler)
+end
+
+-- A loop that is not ours learns from the engine's fd that tasks want to run.
+function Scheduler:ring()
+  if not (self.turning or self.running or self.bell) then
+    self.bell = self.engine:timer(0)
+  end
+end
+
+function Scheduler:enqueue(task)
+  if not task.queued and task.state ~= "done" then
+    local last = self.last + 1
+    task.queued, self.last, self.queue[last] = true, last, task
+    if self.foreign then
+      self:ring()
+    end
+  end
+end
+
+--- Makes a task that begins when the scheduler turns.
+---@param f function
+---@param ... any what f is called with
+---@return surefoot.Task
+function Scheduler:spawn(f, ...)
+  local arguments = pack(...)
+  local task = tasks.new(self)
+  task.native = true
+  tasks.settle(task, coroutine.create(function()
+    return f(unpack(arguments, 1, arguments.n))
+  end))
+  self:enqueue(task)
+  return task
+end
+
+local function join(task, group)
+  task.group = group
+  if group then
+    group.alive = group.alive + 1
+    group[#group + 1] = task
+  end
+end
+
+local function begin(task, adapter, f, ...)
+  local arguments = pack(...)
+  adapter.spawn(function()
+    if task.state == "done" then
+      return
+    end
+    task.state = "started"
+    tasks.settle(task, (running()))
+    finish(task, tasks.guarded(f, unpack(arguments, 1, arguments.n)))
+    if task.thrown and not task.observed and not task.group then
+      tasks.raise(task.thrown)
+    end
+  end)
+end
+
+--- Makes a task that the loop of an adapter runs. It belongs to the run of the task that spawns it.
+---@param adapter surefoot.Adapter
+---@param f function
+---@param ... any what f is called with
+---@return surefoot.Task
+function Scheduler:spawn_adapted(adapter, f, ...)
+  local task, parent = tasks.new(self), current()
+  join(task, parent and parent.group)
+  begin(task, adapter, f, ...)
+  return task
+end
+
+function Scheduler:ended(task)
+  self.alive = self.alive - 1
+  local group = task.group
+  if task.thrown and task.native then
+    self.failures[#self.failures + 1] = task
+  elseif group then
+    group.alive = group.alive - 1
+    if group.alive == 0 and group.waiter then
+      group.waiter:wake()
+    end
+  end
+end
+
+local function resumed(self, task, ok, what, ...)
+  if what == PARKED then
+    return
+  elseif status(task.co) == "dead" then
+    finish(task, ok, what, ...)
+  else
+    self:enqueue(task) -- a bare yield lets the others run
+  end
+end
+
+-- Runs the tasks that are runnable now, each once.
+function Scheduler:run_tasks()
+  local stop = self.last
+  self.turning = true
+  while self.first <= stop do
+    local task = self.queue[self.first]
+    self.queue[self.first] = nil
+    self.first = self.first + 1
+    task.queued = false
+    if task.state ~= "done" then
+      task.state = "started"
+      resumed(self, task, resume(task.co))
+    end
+  end
+  self.turning = false
+end
+
+--- Wakes whoever waits for the ids that have news.
+---@return integer count
+function Scheduler:deliver()
+  local engine, parked, background, count = self.engine, self.parked, self.background, 0
+  local id = engine:ready()
+  while id do
+    local waiter = parked[id]
+    if waiter then
+      parked[id] = nil
+      waiter:wake()
+      count = count + 1
+    elseif id == self.bell then
+      self.bell = nil
+    elseif background[id] then
+      waiter = background[id]
+      background[id] = nil
+      waiter:wake()
+    end
+    id = engine:ready()
+  end
+  return count
+end
+
+--- Lets time pass until there is news, at most so long.
+---@param seconds number?
+function Scheduler:pump(seconds)
+  self.wait_for(self.engine, seconds)
+  self:deliver()
+end
+
+--- The adapter of the loop that resumes the running coroutine, if it is one that surefoot was told of or knows.
+---@return surefoot.Adapter?
+function Scheduler:host()
+  local on_main = on_main_thread()
+  if self.adapter then
+    return not on_main and self.adapter or nil
+  end
+  return self.hosts and self.hosts:owner(on_main)
+end
+
+--- The adapter of a loop that can begin a coroutine here.
+---@return surefoot.Adapter?
+function Scheduler:spawner()
+  if self.adapter then
+    return self.adapter.spawn and self.adapter
+  end
+  return self.hosts and self.hosts:spawner(on_main_thread())
+end
+
+--- Why nothing can wait in this place, in words for people; nil where it can.
+---@return string?
+function Scheduler:refusal()
+  return self.hosts and not self.adapter and self.hosts:refusal() or nil
+end
+
+--- A waiter for the context of the caller, and the task that is running, if any.
+---@return table waiter
+---@return surefoot.Task? task
+function Scheduler:waiter()
+  local task = current()
+  if task and task.native and task.scheduler == self then
+    return task, task
+  end
+  local adapter = self:host()
+  if adapter then
+    return setmetatable({ adapter = adapter, woken = false }, Adapted), task
+  end
+  return setmetatable({ scheduler = self, woken = false }, Blocking), task
+end
+
+--- Whether waiting here would block the thread.
+---@return boolean
+function Scheduler:blocks()
+  return getmetatable(self:waiter()) == Blocking
+end
+
+--- Whether tasks that are spawned here will run while the caller waits for them.
+---@return boolean
+function Scheduler:can_spawn()
+  local waiter = self:waiter()
+  local kind = getmetatable(waiter)
+  return kind ~= Blocking and (kind ~= Adapted or waiter.adapter.spawn ~= nil)
+end
+
+--- Waits until the id has news.
+---@async
+---@param id integer
+---@param task surefoot.Task? the running one
+---@param holder { cancel: fun(self: table) }? as tasks.suspend takes it
+---@return boolean came false: woken for another reason
+function Scheduler:wait(id, task, holder)
+  local parked = self.parked
+  if task and task.native and task.scheduler == self then
+    parked[id], task.waiting = task, task
+    yield(PARKED)
+    task.waiting = nil
+  else
+    local waiter = self:waiter()
+    parked[id], waiter.id = waiter, id
+    suspend(waiter, task, holder)
+  end
+  if parked[id] then
+    parked[id] = nil
+    return false
+  end
+  return true
+end
+
+--- Nobody will ever resume the coroutine that waits by this waiter: gives up what it holds.
+---@param waiter table
+function Scheduler:abandon(waiter)
+  if waiter.id and self.parked[waiter.id] == waiter then
+    self.parked[waiter.id] = nil
+  end
+  if waiter.holder then
+    waiter.holder:cancel "cancelled"
+  end
+end
+
+--- Waits for a time.
+---@async
+---@param seconds number
+---@return true? slept
+---@return surefoot.Error? err kind "cancelled"
+function Scheduler:sleep(seconds)
+  local task = current()
+  if tasks.take_interrupt(task) then
+    return nil, tasks.cancelled()
+  end
+  local timer = self.engine:timer(seconds)
+  while not self:wait(timer, task) do
+    if tasks.take_interrupt(task) then
+      self.engine:cancel_timer(timer)
+      return nil, tasks.cancelled()
+    end
+  end
+  return true
+end
+
+-- Rethrows the first error of a task that nobody waited for.
+function Scheduler:raise_failures()
+  local failures = self.failures
+  self.failures = {}
+  for _, task in ipairs(failures) do
+    if not task.observed then
+      tasks.raise(task.thrown)
+    end
+  end
+end
+
+local function first_failure(list)
+  for _, task in ipairs(list) do
+    if task.thrown and not task.observed then
+      return task.thrown
+    end
+  end
+end
+
+--- Runs f as a task in the loop of an adapter, and waits until it and all that it has begun have ended. Rethrows what f
+--- threw, else what a task threw that nobody waited for.
+---@async
+---@param adapter surefoot.Adapter
+---@param f function
+---@param ... any what f is called with
+---@return any ... what f returned
+function Scheduler:run_adapted(adapter, f, ...)
+  local waiter, me = self:waiter()
+  local group = { alive = 0, waiter = waiter }
+  local main = tasks.new(self)
+  join(main, group)
+  begin(main, adapter, f, ...)
+  while group.alive > 0 do
+    suspend(waiter, me)
+    if tasks.take_interrupt(me) then
+      for _, task in ipairs(group) do
+        task:cancel()
+      end
+    end
+  end
+  main.observed = true
+  local problem = main.thrown or first_failure(group)
+  if problem then
+    tasks.raise(problem)
+  end
+  return unpack(main.values, 1, main.values.n)
+end
+
+local function turn_until(self, finished, deadline)
+  while true do
+    self:run_tasks()
+    if finished() then
+      return true
+    end
+    local left = deadline and deadline - self.engine:now()
+    if left and left <= 0 then
+      return false
+    elseif self.first <= self.last then
+      self:pump(0)
+    elseif next(self.parked) == nil and not left then
+      error("every task waits for another task: none of them can go on", 0)
+    else
+      self:pump(left)
+    end
+  end
+end
+
+--- Turns until `finished()`; the caller blocks.
+---@param finished fun(): boolean
+---@param seconds number? at most so long
+---@return boolean finished
+function Scheduler:drive(finished, seconds)
+  self.running = true
+  local deadline = seconds and seconds < math.huge and self.engine:now() + seconds or nil
+  local ok, result = pcall(turn_until, self, finished, deadline)
+  self.running, self.turning = false, false
+  if not ok then -- the engine failed, or the user interrupted: the tasks cannot go on
+    self.queue, self.first, self.last, self.alive = {}, 1, 0, 0
+    self.parked, self.failures = {}, {}
+    error(result, 0)
+  end
+  return result
+end
+
+--- Runs f as a task, and turns until all tasks have ended. Rethrows what f threw, else what a task threw that nobody
+--- waited for.
+---@param f function
+---@param ... any what f is called with
+---@return any ... what f returned
+function Scheduler:run(f, ...)
+  local main = self:spawn(f, ...)
+  main.observed = true
+  self:drive(function() return self.alive == 0 end)
+  if main.thrown then
+    self.failures = {}
+    tasks.raise(main.thrown)
+  end
+  self:raise_failures()
+  return unpack(main.values, 1, main.values.n)
+end
+
+--- One turn for a loop that is not ours: never blocks.
+---@return integer count of waiters that had news
+function Scheduler:step()
+  self.turning = true -- who is woken now runs in this turn
+  self.engine:step()
+  local count = self:deliver()
+  self:run_tasks()
+  if self.foreign and self.first <= self.last then
+    self:ring()
+  end
+  self:raise_failures()
+  return count
+end
+
+return M
