@@ -402,6 +402,7 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
   }
   if (message != NULL) sf_message_set(&call->message, message);
   count_end(call);
+  sf_retry_settled(call);
   sf_call_event(call, SF_EVENT_SETTLED, deciding, deciding > 0 ? call->trail[deciding - 1].endpoint : 0, kind, 0, 0);
   if (call->prev != NULL) call->prev->next = call->next;
   else client->calls = call->next;

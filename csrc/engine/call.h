@@ -117,6 +117,18 @@ struct sf_attempt {
   const char *header_lines[SF_MAX_HEADERS];
 };
 
+/* What is known of a failed attempt. */
+typedef struct sf_failure {
+  sf_class cls;
+  sf_kind kind;
+  sf_phase phase;
+  sf_outcome outcome;
+  uint32_t attempt, target, key;
+  int64_t hint_ns;  /* < 0 = none */
+  bool pushed_back; /* the server says not to try again */
+  const char *message;
+} sf_failure;
+
 struct sf_call {
   sf_waiter waiter;
   sf_engine *engine;
@@ -149,6 +161,10 @@ struct sf_call {
   int64_t last_delay_ns; /* for decorrelated backoff */
   int64_t idle_since_ns; /* end of the last attempt, or submit */
   int32_t last_cost;     /* of the last retry paid */
+  bool refundable;       /* it was paid, and has not ended */
+  bool unpaid;           /* the next one could not be paid: it stands in the client's list of such (prev_waiting) */
+  sf_failure owed;       /* unpaid: what it is to be paid for, ... */
+  int64_t owed_at_ns;    /* ... and when it would begin */
   /* attempts beside slow ones */
   sf_hedging hedging;
   sf_hedge *usual; /* the estimator of calls like it */
@@ -266,18 +282,6 @@ void sf_call_settle(sf_call *call, bool ok, sf_kind kind, uint32_t deciding, con
 void sf_call_event(sf_call *call, sf_event_name name, uint32_t attempt, uint32_t endpoint, sf_kind kind,
                    int64_t wait_ns, double value);
 
-/* What is known of a failed attempt. */
-typedef struct sf_failure {
-  sf_class cls;
-  sf_kind kind;
-  sf_phase phase;
-  sf_outcome outcome;
-  uint32_t attempt, target, key;
-  int64_t hint_ns;  /* < 0 = none */
-  bool pushed_back; /* the server says not to try again */
-  const char *message;
-} sf_failure;
-
 /* attempt.c */
 /* What admission took for an attempt; it is given back by the attempt's end. */
 typedef struct sf_grant {
@@ -322,6 +326,8 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
 
 /* retry.c */
 void sf_retry_decide(sf_call *call, const sf_failure *failure);
+void sf_retry_settled(sf_call *call);    /* it has ended: it holds nothing of the budget, and waits for nothing */
+void sf_retry_resume(sf_client *client); /* the budget, or who may give something back to it, has changed */
 /* Was this key refused or spent in this call? */
 bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);
 

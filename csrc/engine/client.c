@@ -165,7 +165,7 @@ void sf_client_detach(sf_client *client)
 
 void sf_client_touch(sf_client *client)
 {
-  if (client->dirty || client->engine == NULL || client->queue.count == 0) return;
+  if (client->dirty || client->engine == NULL || (client->queue.count == 0 && client->unpaid == NULL)) return;
   client->dirty = true;
   client->next_dirty = client->engine->dirty;
   client->engine->dirty = client;

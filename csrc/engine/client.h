@@ -159,6 +159,8 @@ struct sf_client {
   sf_gcra requests, tokens;
   sf_concurrency slots;
   sf_budget budget;
+  uint32_t refundable;           /* calls whose paid retry is under way */
+  sf_call *unpaid, *last_unpaid; /* calls that wait for what those give back */
   sf_hedge hedge; /* its bucket is that of all calls; its estimator is for those that have none of their own */
   sf_usual *usuals;
   uint32_t usual_count;

@@ -208,6 +208,7 @@ static void draw_consequences(sf_engine *engine)
     sf_client *client = engine->dirty;
     engine->dirty = client->next_dirty;
     client->dirty = false;
+    sf_retry_resume(client);
     sf_queue_pump(client);
   }
 }

@@ -2,7 +2,8 @@
  * retry.c: what follows from a failed attempt: another line at once, the same after a backoff, or the end.
  *
  * A line that failed is not asked again while another is untried in this call, and there is no backoff before an untried
- * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits.
+ * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits. Where the budget is
+ * spent, but paid retries are under way, it waits for how they end: success gives back what they cost.
  */
 #include "call.h"
 
@@ -62,6 +63,13 @@ static bool all_excluded(const sf_call *call)
   return true;
 }
 
+static void expect_refund(sf_call *call, bool expected)
+{
+  if (call->refundable == expected) return;
+  call->refundable = expected;
+  call->client->refundable += expected ? 1 : -1;
+}
+
 static bool pay(sf_call *call, const sf_failure *failure)
 {
   sf_client *client = call->client;
@@ -72,6 +80,7 @@ static bool pay(sf_call *call, const sf_failure *failure)
   int32_t paid = sf_budget_withdraw(&client->budget, budget, sf_engine_now(call->engine), cost);
   if (paid == SF_BUDGET_REFUSED) return false;
   call->last_cost = paid;
+  if (paid > 0) expect_refund(call, true);
   return true;
 }
 
@@ -110,10 +119,69 @@ static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int6
   call->last_cost = paid_before;
 }
 
+static void begin_again(sf_call *call, int64_t at, int64_t now)
+{
+  if (at <= now) {
+    sf_queue_enter(call);
+    return;
+  }
+  call->state = SF_CALL_BACKING_OFF;
+  sf_timers_set(&call->engine->timers, &call->wake_timer, at);
+}
+
+/* First come, first served. False: nobody holds anything that could be given back. */
+static bool await_refund(sf_call *call, const sf_failure *failure, int64_t at)
+{
+  sf_client *client = call->client;
+  if (client->refundable == 0) return false;
+  call->state = SF_CALL_BACKING_OFF;
+  call->unpaid = true;
+  call->owed = *failure;
+  call->owed.message = NULL;
+  call->owed_at_ns = at;
+  call->prev_waiting = client->last_unpaid;
+  if (client->last_unpaid != NULL) client->last_unpaid->next_waiting = call;
+  else client->unpaid = call;
+  client->last_unpaid = call;
+  return true;
+}
+
+static void leave_unpaid(sf_call *call)
+{
+  sf_client *client = call->client;
+  if (call->prev_waiting != NULL) call->prev_waiting->next_waiting = call->next_waiting;
+  else client->unpaid = call->next_waiting;
+  if (call->next_waiting != NULL) call->next_waiting->prev_waiting = call->prev_waiting;
+  else client->last_unpaid = call->prev_waiting;
+  call->prev_waiting = call->next_waiting = NULL;
+  call->unpaid = false;
+}
+
+void sf_retry_settled(sf_call *call)
+{
+  expect_refund(call, false);
+  if (call->unpaid) leave_unpaid(call);
+}
+
+void sf_retry_resume(sf_client *client)
+{
+  for (sf_call *call; (call = client->unpaid) != NULL;) {
+    bool paid = pay(call, &call->owed);
+    if (!paid && client->refundable > 0) return;
+    leave_unpaid(call);
+    if (paid) begin_again(call, call->owed_at_ns, sf_engine_now(call->engine));
+    else give_up(call, &call->owed, "the retry budget is spent");
+  }
+}
+
 void sf_retry_decide(sf_call *call, const sf_failure *failure)
 {
   if (call->state == SF_CALL_SETTLED) return;
   int64_t now = sf_engine_now(call->engine);
+  if (call->live == NULL) {
+    expect_refund(call, false);
+    sf_client_touch(call->client);
+  }
   bool paid_step = rule_out(call, failure);
   if (call->live != NULL && (failure->cls != SF_CLASS_FINAL || failure->pushed_back)) {
     go_on(call, failure, paid_step, now);
@@ -140,14 +208,6 @@ void sf_retry_decide(sf_call *call, const sf_failure *failure)
     give_up(call, failure, "the deadline leaves no room for another attempt");
     return;
   }
-  if (paid_step && !pay(call, failure)) {
-    give_up(call, failure, "the retry budget is spent");
-    return;
-  }
-  if (at <= now) {
-    sf_queue_enter(call);
-    return;
-  }
-  call->state = SF_CALL_BACKING_OFF;
-  sf_timers_set(&call->engine->timers, &call->wake_timer, at);
+  if (!paid_step || (call->client->unpaid == NULL && pay(call, failure))) begin_again(call, at, now);
+  else if (!await_refund(call, failure, at)) give_up(call, failure, "the retry budget is spent");
 }
