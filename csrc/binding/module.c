@@ -111,6 +111,7 @@ int luaopen_surefoot_core(lua_State *L)
   sf_open_policy(L);
   sf_open_plain(L);
   sf_open_engine(L);
+  sf_open_doorbell(L);
   sf_open_client(L);
   sf_open_call(L);
 #ifdef SF_FAULTS
