@@ -7,12 +7,11 @@ local M = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
-local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
+local running, yield = coroutine.running, coroutine.yield
 
--- PUC Lua 5.1 cannot yield across pcall: there an error of such a task goes to the user's loop as it is.
-local probe = coroutine.create(function() pcall(yield) end)
-coroutine.resume(probe)
-local guarded = status(probe) == "suspended" and pcall or function(f, ...) return true, f(...) end
+-- PUC Lua 5.1 cannot yield across pcall: there an error of such a task goes to the user's loop as it is. It is not
+-- tried out: nginx lets no coroutine be made in init_worker_by_lua, nor resumed inside require.
+local guarded = (_VERSION ~= "Lua 5.1" or jit) and pcall or function(f, ...) return true, f(...) end
 
 --- pcall where it can be yielded across; elsewhere a plain call, whose errors pass.
 M.guarded = guarded
