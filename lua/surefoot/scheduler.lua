@@ -69,7 +69,7 @@ end
 ---@field private queue table
 ---@field private first integer
 ---@field private last integer
----@field private alive integer
+---@field alive integer         native tasks that have not ended
 ---@field private failures surefoot.Task[]
 local Scheduler = {}
 Scheduler.__index = Scheduler
@@ -110,7 +110,7 @@ end
 function Scheduler:spawn(f, ...)
   local arguments = pack(...)
   local task = tasks.new(self)
-  task.native = true
+  task.native, self.alive = true, self.alive + 1
   tasks.settle(task, coroutine.create(function()
     return f(unpack(arguments, 1, arguments.n))
   end))
@@ -154,10 +154,10 @@ function Scheduler:spawn_adapted(adapter, f, ...)
 end
 
 function Scheduler:ended(task)
-  self.alive = self.alive - 1
   local group = task.group
-  if task.thrown and task.native then
-    self.failures[#self.failures + 1] = task
+  if task.native then
+    self.alive = self.alive - 1
+    self.failures[#self.failures + 1] = task.thrown and task or nil
   elseif group then
     group.alive = group.alive - 1
     if group.alive == 0 and group.waiter then
@@ -409,8 +409,12 @@ function Scheduler:drive(finished, seconds)
   local ok, result = pcall(turn_until, self, finished, deadline)
   self.running, self.turning = false, false
   if not ok then -- the engine failed, or the user interrupted: the tasks cannot go on
-    self.queue, self.first, self.last, self.alive = {}, 1, 0, 0
-    self.parked, self.failures = {}, {}
+    self.queue, self.first, self.last, self.alive, self.failures = {}, 1, 0, 0, {}
+    for id, waiter in pairs(self.parked) do
+      if getmetatable(waiter) ~= Adapted then -- those of another loop can
+        self.parked[id] = nil
+      end
+    end
     error(result, 0)
   end
   return result

@@ -62,7 +62,6 @@ Task.__index, Task.__name = Task, "surefoot.task"
 ---@param scheduler surefoot.Scheduler
 ---@return surefoot.Task
 function M.new(scheduler)
-  scheduler.alive = scheduler.alive + 1
   return setmetatable({ scheduler = scheduler, state = "new", joiners = {} }, Task)
 end
 
