@@ -174,6 +174,7 @@ function M.begin(scheduler, functions)
   local list = {}
   for i, f in ipairs(functions) do
     list[i] = beside and spawn(scheduler, f) or scheduler:spawn(f)
+    list[i].observed = true -- whoever begins them looks at how they end
   end
   return list
 end
@@ -189,7 +190,6 @@ local function join(list)
         end
       end
     end
-    task.observed = true
   end
 end
 
