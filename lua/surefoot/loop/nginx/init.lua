@@ -9,6 +9,14 @@ local all_seats = require "surefoot.loop.nginx.seats"
 
 local waits, has_timers, refusal_in = phases.waits, phases.has_timers, phases.refusal
 
+local yield = coroutine.yield
+
+-- Light threads of nginx begin at once, tasks when the one who begins them waits or ends.
+local function later(f)
+  yield()
+  return f()
+end
+
 local function detached(_, f)
   return f()
 end
@@ -56,7 +64,7 @@ return function(scheduler, ngx)
   -- A light thread of the request, which ends no earlier; where there is none, a timer.
   function adapter.spawn(f)
     if waits(get_phase()) then
-      ngx.thread.spawn(f)
+      ngx.thread.spawn(later, f)
       return
     end
     local ok, problem = ngx.timer.at(0, detached, f)
