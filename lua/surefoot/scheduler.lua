@@ -399,6 +399,27 @@ local function turn_until(self, finished, deadline)
   end
 end
 
+-- The tasks cannot go on, and end as cancelled; so do, in turn, those that wait for them. Other loops' can.
+function Scheduler:drop_tasks()
+  for id, waiter in pairs(self.parked) do
+    if getmetatable(waiter) ~= Adapted then
+      self.parked[id] = nil
+    end
+    if waiter.native then
+      self:enqueue(waiter)
+    end
+  end
+  while self.first <= self.last do
+    local task = self.queue[self.first]
+    self.queue[self.first], self.first = nil, self.first + 1
+    if task.call then
+      task.call:cancel "cancelled"
+    end
+    finish(task, true, nil, tasks.cancelled())
+  end
+  self.alive, self.failures = 0, {}
+end
+
 --- Turns until `finished()`; the caller blocks.
 ---@param finished fun(): boolean
 ---@param seconds number? at most so long
@@ -408,13 +429,8 @@ function Scheduler:drive(finished, seconds)
   local deadline = seconds and seconds < math.huge and self.engine:now() + seconds or nil
   local ok, result = pcall(turn_until, self, finished, deadline)
   self.running, self.turning = false, false
-  if not ok then -- the engine failed, or the user interrupted: the tasks cannot go on
-    self.queue, self.first, self.last, self.alive, self.failures = {}, 1, 0, 0, {}
-    for id, waiter in pairs(self.parked) do
-      if getmetatable(waiter) ~= Adapted then -- those of another loop can
-        self.parked[id] = nil
-      end
-    end
+  if not ok then -- the engine failed, or the user interrupted
+    self:drop_tasks()
     error(result, 0)
   end
   return result

@@ -1,5 +1,5 @@
--- surefoot.run on the main thread waited for tasks that another loop runs, which stood still meanwhile; and when it
--- failed, whoever waited by that loop was forgotten.
+-- surefoot.run on the main thread waited for tasks that another loop runs, which stood still meanwhile. When it failed,
+-- whoever waited by that loop was forgotten, and its own tasks stayed, with their calls, where nobody would resume them.
 
 local native = require "surefoot.loop.native"
 local surefoot = require "surefoot"
@@ -64,7 +64,16 @@ describe("surefoot.run on the main thread, while another loop has tasks", functi
       scheduler.wait_for = wait_for
       error("interrupted", 0)
     end
-    assert.has_error(function() surefoot.run(surefoot.sleep, 5) end, "interrupted")
+    local one, two
+    assert.has_error(function()
+      surefoot.run(function()
+        one = surefoot.spawn(surefoot.sleep, 5)
+        two = surefoot.spawn(function() return one:wait() end)
+        two:wait()
+      end)
+    end, "interrupted")
+    assert.equal("cancelled", select(2, one:wait()).kind)
+    assert.equal("cancelled", select(2, two:wait()).kind)
     turn_until(function() return slept end)
     assert.equal(8, surefoot.run(function() return 8 end))
   end)
