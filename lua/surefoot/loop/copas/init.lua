@@ -1,0 +1,76 @@
+--- Waits in the coroutines that copas resumes; what is nested in another coroutine blocks.
+--
+-- The leader of the crew (surefoot.loop.crew) waits for the engine's fd as others do for a socket; the rest sleeps.
+-- Before copas 4 sleepers are woken one a turn, or never: there all wait for the fd, and are ready when they are woken.
+
+local Ear = require "surefoot.loop.copas.ear"
+local crews = require "surefoot.loop.crew"
+local threads = require "surefoot.loop.copas.threads"
+
+local running = coroutine.running
+
+---@param scheduler surefoot.Scheduler
+---@param copas table
+---@return surefoot.HostAdapter
+return function(scheduler, copas)
+  local is_direct, limit = threads.of(copas), require "socket"._SETSIZE or 1024
+  local sleep, remove = copas.pauseforever, copas.removethread
+  local tokens = setmetatable({}, { __mode = "kv" }) -- coroutine -> what it waits by
+  local crew, adapter = nil, { owns = is_direct }
+
+  -- It goes where copas sends what its coroutines throw.
+  local function report(problem)
+    copas.addthread(function() error(problem, 0) end)
+  end
+
+  local function lead(token)
+    local ear = setmetatable({ token = token, crew = crew, engine = scheduler.engine, report = report }, Ear)
+    copas.receive(ear)
+    ear.token = nil
+  end
+
+  crew = crews.new(scheduler, function(token)
+    if sleep then
+      copas.wakeup(token.co)
+    end
+  end)
+
+  -- What is removed is dropped when it is to be resumed: it gives up its call, and is.
+  if remove then
+    function copas.removethread(co, ...)
+      local token = tokens[co]
+      remove(co, ...)
+      if token and token.co then
+        if token.holder then
+          token.holder:cancel "cancelled"
+        end
+        token:wake()
+      end
+    end
+  end
+
+  function adapter.refusal()
+    local fd = is_direct() and scheduler.engine:fd()
+    if fd and fd >= limit then
+      return ("copas watches file descriptors below %d only, and surefoot's is %d: make the first call, of whatever kind, "
+        .. "before so many files are open"):format(limit, fd)
+    end
+  end
+
+  function adapter.wait(token)
+    token.co = running()
+    tokens[token.co] = token
+    crew:wait(token, lead, sleep or lead)
+    token.co = nil
+  end
+
+  function adapter.wake(token)
+    crew:release(token)
+  end
+
+  function adapter.spawn(f)
+    copas.addthread(f)
+  end
+
+  return adapter
+end

@@ -1,0 +1,119 @@
+--- Who waits in one loop: one of them leads, and turns the engine for all when its fd has news; the others wait to be
+-- roused. Who leaves as the leader names another. So does a coroutine that is closed (Lua 5.4) or collected while it
+-- waits; it gives up its call.
+--
+-- A crew holds no coroutine and no loop, or those that nobody turns any more would never be collected.
+
+local M = {}
+
+local newproxy = rawget(_G, "newproxy") -- where tables have no finalizers: 5.1, LuaJIT
+
+---@class surefoot.Crew
+---@field private scheduler surefoot.Scheduler
+---@field private rouse fun(token: table)
+---@field private waiting table<table, true> tokens
+---@field private leader table?  token
+---@field private spare table[]  seats
+local Crew = {}
+Crew.__index = Crew
+
+-- What a coroutine holds while it waits, and nothing else does.
+local Seat = {}
+
+local function give_up(seat)
+  local token = seat.token
+  if token and not token.woken then
+    seat.crew:leave(token)
+    seat.crew.scheduler:abandon(token)
+  end
+end
+
+Seat.__close = give_up
+
+-- A finalizer must move nothing in the engine: the call that is let go of here ends when it is collected, too.
+function Seat.__gc(seat)
+  if seat.token then
+    seat.token.holder = nil
+    give_up(seat)
+  end
+end
+
+local function new_seat(crew)
+  local seat = setmetatable({ crew = crew }, Seat)
+  if newproxy then
+    seat.guard = newproxy(true)
+    getmetatable(seat.guard).__gc = function() Seat.__gc(seat) end
+  end
+  return seat
+end
+
+---@param scheduler surefoot.Scheduler
+---@param rouse fun(token: table) makes the coroutine that waits by the token look around
+---@return surefoot.Crew
+function M.new(scheduler, rouse)
+  return setmetatable({ scheduler = scheduler, rouse = rouse, waiting = {}, spare = {} }, Crew)
+end
+
+local function waits(token)
+  return not token.woken or nil
+end
+
+--- Waits until the token is woken.
+---@async
+---@param token table
+---@param lead fun(token: table)   waits for news of the engine, or to be roused, and turns the engine
+---@param follow fun(token: table) waits to be roused
+function Crew:wait(token, lead, follow)
+  local seat = table.remove(self.spare) or new_seat(self)
+  seat.token, self.waiting[token] = token, true
+  for _ in waits, token, nil, seat do -- 5.4 closes the seat with the coroutine
+    self.leader = self.leader or token
+    if self.leader == token then
+      lead(token)
+    else
+      follow(token)
+    end
+  end
+  seat.token, self.spare[#self.spare + 1] = nil, seat
+end
+
+--- Rouses one that waits, for it need not wait any more.
+---@param token table
+function Crew:release(token)
+  if self.waiting[token] then
+    self:leave(token)
+    self.rouse(token)
+  end
+end
+
+---@param token table
+function Crew:leave(token)
+  self.waiting[token] = nil
+  if self.leader == token then
+    local heir = next(self.waiting)
+    self.leader = heir
+    if heir then
+      self.rouse(heir)
+    end
+  end
+end
+
+--- Nobody will turn this loop any more: gives up what is waited for.
+function Crew:disband()
+  local waiting = self.waiting
+  self.waiting, self.leader = {}, nil
+  for token in pairs(waiting) do
+    self.scheduler:abandon(token)
+  end
+end
+
+--- Turns the engine.
+---@param report fun(err: any) is told what came out of it, which is no waiter's
+function Crew:turn(report)
+  local ok, problem = pcall(self.scheduler.step, self.scheduler)
+  if not ok then
+    report(problem)
+  end
+end
+
+return M
