@@ -1,14 +1,17 @@
 --- The dispatcher of a worker: a light thread in a timer of its own that turns the engine, and so wakes who waits. It
--- is there while somebody waits, and half a second more at most.
+-- is there while somebody waits or a call is in flight, and half a second more at most; a worker that is about to leave
+-- it keeps for those who wait alone.
 --
--- nginx's Lua can watch only sockets that it has connected itself: the engine's fd rings a doorbell, which sends a byte
--- to the dispatcher's socket. Where no bell is to be had it looks every millisecond instead.
+-- It turns the engine when the doorbell rings (surefoot.loop.nginx.bell); where there is none, every millisecond. Twice
+-- a second a timer of the engine lets it look for callers that nginx has killed while they waited. Of those whom it
+-- killed elsewhere, with a stream open, nobody tells: the collector finds what they held, and is helped along.
 --
--- Twice a second a timer of the engine lets it look for callers that nginx has killed, and whether anybody is left.
 -- When it fails, everybody is woken: who cannot go on waits again, and that begins a new one. While none can begin,
 -- because nginx has no timer left, those who wait turn the engine themselves now and then.
 
+local bells = require "surefoot.loop.nginx.bell"
 local core = require "surefoot.binding"
+local threads = require "surefoot.loop.nginx.threads"
 
 local M = {}
 
@@ -18,9 +21,7 @@ local PATIENCE = 10     -- nginx waits for no semaphore without an end: a caller
 local IMPATIENCE = 0.02 -- the same while there is no dispatcher
 local OVERDUE = 1       -- after which a timer that was begun will not come any more, and a failure is past
 local MOST_FAILURES = 3 -- in a row, before those who wait are told
-
-local BYTES = 16      -- to read at once; there is never more than one
-local TIMEOUT = 10000 -- milliseconds, of the socket; the tick comes long before
+local COLLECTED = 1024  -- KiB that the collector goes on by at a look: about a millisecond
 
 ---@class surefoot.nginx.Dispatcher
 ---@field alive boolean
@@ -30,8 +31,7 @@ local TIMEOUT = 10000 -- milliseconds, of the socket; the tick comes long before
 ---@field private due number?       when the timer that will be it was begun
 ---@field private over boolean      nobody is left
 ---@field private tick integer?     the timer of the next look
----@field private bell table?
----@field private line table?       the socket that the bell rings on
+---@field private bell surefoot.nginx.Bell?
 ---@field private failures integer  since it was last seen well
 ---@field private problem string?   the last of them
 ---@field private failed_at number?
@@ -46,63 +46,6 @@ local has_told = false -- in this worker, that there is no bell
 ---@return surefoot.nginx.Dispatcher
 function M.new(scheduler, seats, ngx)
   return setmetatable({ scheduler = scheduler, seats = seats, ngx = ngx, alive = false, failures = 0 }, Dispatcher)
-end
-
--- ----------------------------------------------------------------------------------------------------------- the bell
-
-local function close_bell(self)
-  local bell, line = self.bell, self.line
-  self.bell, self.line = nil, nil
-  if line then
-    line:close()
-  end
-  if bell then
-    bell:close()
-  end
-end
-
--- True, or nil and why there is no bell.
-local function open_bell(self)
-  local bell, problem = core.doorbell(self.scheduler.engine)
-  if not bell then
-    return nil, problem
-  end
-  local line = self.ngx.socket.tcp()
-  self.bell, self.line = bell, line
-  line:settimeouts(TIMEOUT, TIMEOUT, TIMEOUT)
-  local ok
-  ok, problem = line:connect("unix:" .. bell:path())
-  if ok then
-    ok, problem = bell:attach()
-  end
-  if not ok then
-    close_bell(self)
-  end
-  return ok, problem
-end
-
--- Until nobody is left: nil, or how the line was lost.
-local function answer_bell(self)
-  local scheduler, bell, line = self.scheduler, self.bell, self.line
-  while true do
-    local rung, problem = line:receiveany(BYTES)
-    if not rung and problem ~= "timeout" then
-      return problem
-    end
-    scheduler:step()
-    if self.over then
-      return nil
-    end
-    assert(bell:arm())
-  end
-end
-
-local function poll(self)
-  local scheduler, sleep = self.scheduler, self.ngx.sleep
-  repeat
-    sleep(INTERVAL)
-    scheduler:step()
-  until self.over
 end
 
 -- ----------------------------------------------------------------------------------------------------------- the tick
@@ -123,28 +66,46 @@ end
 
 --- The tick has come.
 function Dispatcher:wake()
+  local scheduler, seats = self.scheduler, self.seats
   self.tick, self.failures = nil, 0
-  self.seats:sweep(function(token) self.scheduler:abandon(token) end)
-  if self.seats.taken == 0 then
-    self.over = true
-  else
+  local calls = seats:sweep(function(token) scheduler:abandon(token) end)
+  local strays = scheduler.engine:in_flight() > calls
+  if strays then
+    collectgarbage("step", COLLECTED)
+  end
+  if seats.taken > 0 or strays and not self.ngx.worker.exiting() then
     set_tick(self)
+  else
+    self.over = true
   end
 end
 
 -- ------------------------------------------------------------------------------------------------------ beginning, end
 
+local function poll(self, turn)
+  local sleep = self.ngx.sleep
+  repeat
+    sleep(INTERVAL)
+  until turn()
+end
+
+-- Until nobody is left: nil, or how the line was lost.
 local function serve(self)
-  set_tick(self)
-  local ok, problem = open_bell(self)
-  if ok then
-    return answer_bell(self)
+  local scheduler = self.scheduler
+  local function turn()
+    scheduler:step()
+    return self.over
   end
-  if not has_told then
+  set_tick(self)
+  local bell, problem = bells.open(scheduler.engine, self.ngx)
+  if bell then
+    self.bell = bell
+    return select(2, bell:answer(turn))
+  elseif not has_told then
     has_told = true
     self.ngx.log(self.ngx.WARN, "surefoot: no doorbell, the engine is looked after every millisecond: ", problem)
   end
-  poll(self)
+  poll(self, turn)
 end
 
 -- Calls end as cancelled where nginx has closed the line because the worker's time for leaving is over; others, and
@@ -171,7 +132,10 @@ local function run(_, self)
   local ok, problem = xpcall(serve, debug.traceback, self)
   self.alive = false
   clear_tick(self)
-  close_bell(self)
+  if self.bell then
+    self.bell:close()
+    self.bell = nil
+  end
   if problem then
     fail(self, tostring(problem), ok and self.ngx.worker.exiting())
   else
@@ -202,7 +166,7 @@ function Dispatcher:wait(seat)
     end
     begin(self)
   end
-  local posted, problem = seat.semaphore:wait(self.alive and PATIENCE or IMPATIENCE)
+  local posted, problem = threads.wait(self.ngx, seat.semaphore, self.alive and PATIENCE or IMPATIENCE)
   if posted then
     seat.posted = false
   elseif problem ~= "timeout" then

@@ -102,14 +102,19 @@ end
 --- Takes the seats of those whom nginx has killed while they waited, and calls f with their tokens. A dead one has left
 --- the semaphore's queue, so nobody is behind the count of what was posted.
 ---@param f fun(token: table)
+---@return integer calls that somebody waits for
 function Seats:sweep(f)
+  local calls = 0
   self:each(function(token)
     local seat = token.seat
     if seat.semaphore:count() > (seat.posted and 0 or -1) then
       self:leave(seat)
       f(token)
+    elseif token.holder then
+      calls = calls + 1
     end
   end)
+  return calls
 end
 
 --- Lets go what a rush has left.
