@@ -1,5 +1,6 @@
 -- libcurl before 8.6 stalls other streams of an HTTP/2 connection when one of them is paused: a reader who took his
--- time held up all other calls to that line. There such a stream is not paused, and HTTP/2 not used unless it is asked for.
+-- time held up all other calls to that line. There such a stream is not paused, and HTTP/2 is used only where it is
+-- asked for.
 local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
