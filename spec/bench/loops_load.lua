@@ -117,11 +117,16 @@ function homes.cqueues(functions)
 end
 
 function homes.copas(functions)
-  local copas = require "copas"
+  local copas, left = require "copas", #functions
   for _, f in ipairs(functions) do
-    copas.addthread(f)
+    copas.addthread(function()
+      f()
+      left = left - 1
+    end)
   end
-  copas.loop()
+  while left > 0 do -- copas.loop of copas 1 has no end
+    copas.step()
+  end
 end
 
 local function begin_all(functions)

@@ -174,8 +174,17 @@ end
 
 function homes.copas()
   local copas = require "copas"
-  copas.addthread(play_in_loop)
-  copas.loop()
+  local over = false
+  copas.addthread(function()
+    play_in_loop()
+    over = true
+  end)
+  if copas.finished then
+    return copas.loop()
+  end
+  while not over do -- the loop of copas 1 has no end
+    copas.step()
+  end
 end
 
 function homes.luv()

@@ -9,7 +9,7 @@ local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 
-local AT_ONCE, PATIENCE = 6, 60 -- processes; seconds for each
+local AT_ONCE, PATIENCE = 8, 60 -- processes; seconds for each
 
 -- ---------------------------------------------------------------------------------------------------------- expected
 
@@ -51,6 +51,7 @@ local expected = {
 
   { "cancelled before it begins", "cancelled", "asked 0" },
   { "cancelled while an answer is awaited", "cancelled", "aborted 1", "cancelled" },
+  { "the first of several is cancelled", "ok", "cancelled, echo: 2, echo: 3" },
   { "cancelled by its own event", "cancelled", "", "cancelled" },
   { "cancelled while it queues: the first", "cancelled", "", "cancelled" },
   { "cancelled while it queues: the second", "cancelled", "" },
@@ -58,6 +59,7 @@ local expected = {
   { "cancelled while a piece is awaited", "cancelled", "aborted 1", "cancelled" },
   { "cancelled while a tool runs", "cancelled", "rounds 1" },
   { "cancelled with its task", "cancelled", "aborted 1", "cancelled" },
+  { "a batch that is cancelled with its task", "ok", "cancelled cancelled cancelled" },
   { "closed while an answer is awaited", "closed", "", "closed" },
   { "closed while an answer is awaited: afterwards", "closed", "" },
   { "closed with draining", "ok", "echo: hello", "ok" },
@@ -65,6 +67,8 @@ local expected = {
   { "sleeps in order", "ok", "first second third fourth" },
   { "a task that sleeps is cancelled", "cancelled", "" },
   { "a task is waited for, but not long enough", "timeout", "done" },
+  { "a task that waits for another is cancelled", "cancelled", "the other goes on" },
+  { "a crowd of calls and sleeps", "ok", "200 of 200" },
   { "tasks that begin tasks", "ok", "echo: 5, echo: 4, echo: 3, echo: 2, echo: 1" },
   { "batch", "ok", "invalid_request ok ok ok ok ok ok ok ok ok ok ok; 11 of 12, 4 at once" },
   { "each", "ok", "8: echo: 1, echo: 2, echo: 3, echo: 4, echo: 5, echo: 6, echo: 7, echo: 8" },

@@ -29,6 +29,24 @@ scenario("cancelled while an answer is awaited", function(world, say)
   say("", result, err, worlds.left_alone(world))
 end)
 
+scenario("the first of several is cancelled", function(world, say)
+  world.profile("a", { delay = 0.3 })
+  local client, canceller, texts = world.client(), surefoot.canceller(), {}
+  local outcomes = worlds.side_by_side {
+    function() return client:chat("1", { cancel = canceller }) end,
+    function() return client:chat "2" end,
+    function() return client:chat "3" end,
+    function()
+      world.eventually(function() return world.counters("a").in_flight == 3 end)
+      canceller:cancel()
+    end,
+  }
+  for i = 1, 3 do
+    texts[i] = outcomes[i][1] and outcomes[i][1].text or outcomes[i][2].kind
+  end
+  say("", nil, nil, table.concat(texts, ", "))
+end)
+
 scenario("cancelled by its own event", function(world, say)
   local canceller = surefoot.canceller()
   say("", world.client():chat("x", { cancel = canceller, on_event = function(name)
@@ -44,9 +62,12 @@ scenario("cancelled while it queues", function(world, say)
   local first, second = surefoot.canceller(), surefoot.canceller()
   local outcomes = worlds.side_by_side {
     function() return client:chat("x", { cancel = first }) end,
-    function() return client:chat("y", { cancel = second }) end,
     function()
       world.eventually(function() return world.counters("a").in_flight == 1 end)
+      return client:chat("y", { cancel = second })
+    end,
+    function()
+      world.eventually(function() return client:stats().queue == 1 end)
       second:cancel()
       surefoot.sleep(0.01)
       first:cancel()
@@ -120,6 +141,21 @@ scenario("cancelled with its task", function(world, say)
   say("", outcome[1][1], outcome[1][2], worlds.left_alone(world))
 end)
 
+scenario("a batch that is cancelled with its task", function(world, say)
+  world.profile("a", { fault = "hang" })
+  local client, kinds = world.client(), {}
+  local outcome = worlds.side_by_side { function()
+    local task = surefoot.spawn(function() return client:batch({ "1", "2", "3" }, { concurrency = 2 }) end)
+    world.eventually(function() return world.counters("a").in_flight == 2 end)
+    task:cancel()
+    return task:wait()
+  end }
+  for i, each in ipairs(outcome[1][1]) do
+    kinds[i] = each.result and "ok" or each.error.kind
+  end
+  say("", nil, nil, table.concat(kinds, " "))
+end)
+
 scenario("closed while an answer is awaited", function(world, say)
   world.profile("a", { fault = "hang" })
   local client = world.client()
@@ -167,6 +203,37 @@ scenario("a task is waited for, but not long enough", function(_, say)
     return value, err, task:wait()
   end }
   say("", outcome[1][1], outcome[1][2], outcome[1][3])
+end)
+
+scenario("a task that waits for another is cancelled", function(_, say)
+  local outcome = worlds.side_by_side { function()
+    local other = surefoot.spawn(function()
+      surefoot.sleep(0.1)
+      return "the other goes on"
+    end)
+    local task = surefoot.spawn(function() return other:wait() end)
+    surefoot.sleep(0.01)
+    task:cancel()
+    local value, err = task:wait()
+    return value, err, other:wait()
+  end }
+  say("", outcome[1][1], outcome[1][2], outcome[1][3])
+end)
+
+scenario("a crowd of calls and sleeps", function(world, say)
+  local client, functions, count = world.client(), {}, 0
+  for i = 1, 40 do
+    functions[i] = function()
+      for round = 1, 5 do
+        local text = ("%d %d"):format(i, round)
+        surefoot.sleep((i * 7 + round * 3) % 10 / 1000)
+        local result = assert(client:chat(text))
+        count = count + (result.text == "echo: " .. text and 1 or 0)
+      end
+    end
+  end
+  worlds.side_by_side(functions)
+  say("", nil, nil, ("%d of 200"):format(count))
 end)
 
 scenario("tasks that begin tasks", function(world, say)
@@ -245,9 +312,12 @@ scenario("calls that ask the same, and leave", function(world, say)
   local canceller = surefoot.canceller()
   local outcomes = worlds.side_by_side {
     function() return client:chat(request, { cancel = canceller }) end,
-    function() return client:chat(request, { deadline = 0.3 }) end,
     function()
       world.eventually(function() return world.counters("a").in_flight == 1 end)
+      return client:chat(request, { deadline = 0.2 })
+    end,
+    function()
+      world.eventually(function() return client:stats().coalesced == 1 end)
       canceller:cancel()
     end,
   }
