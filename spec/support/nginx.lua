@@ -381,12 +381,22 @@ end
 
 ---Ends it, and everything that it has made; throws what its error.log complains about.
 ---@param allowed? string[] plain texts that may be there
-function Nginx:stop(allowed)
+---@param signal? string default "TERM"; "QUIT" lets it finish first
+function Nginx:stop(allowed, signal)
   if not self.keeper then
     return
   end
+  local function at_rest()
+    for _, pid in ipairs(self:workers()) do
+      if leaves(pid) then
+        return nil
+      end
+    end
+    return true
+  end
+  process.wait_for(at_rest, 2 * M.pace) -- a worker that is ended while it is about to leave complains of what it holds
   local pids = self:workers()
-  local went = process.stop(self.pid, "TERM", 5 * M.pace)
+  local went = process.stop(self.pid, signal or "TERM", 5 * M.pace)
   for _, pid in ipairs(pids) do
     if process.alive(pid) then -- its master left it behind
       process.signal(pid, "KILL")

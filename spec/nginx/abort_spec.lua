@@ -1,0 +1,208 @@
+-- A client of nginx that leaves takes its calls with it: the provider stops working for nobody, and no slot stays
+-- taken, whether the handler asked to be told (ngx.on_abort) or was ended by nginx without a word.
+
+local lab = require "spec.nginx.lab"
+local nginx = require "spec.support.nginx"
+local provider = require "spec.support.provider"
+local socket = require "socket"
+
+local LIMIT = 10
+
+local WAYS = {
+  ["in a plain call"] = [[lab.tell(client:chat "x")]],
+  ["in a stream"] = [[
+    local stream = assert(client:stream "x")
+    for chunk in stream:chunks() do
+      ngx.print(chunk.text)
+      ngx.flush(true)
+    end
+  ]],
+  ["in a stream that it does not read"] = [[
+    local stream = assert(client:stream "x")
+    stream:read()
+    ngx.sleep(100)
+    stream:close()
+  ]],
+  ["in light threads"] = [[
+    local threads = {}
+    for i = 1, 5 do
+      threads[i] = ngx.thread.spawn(function() return client:chat "x" end)
+    end
+    for i = 1, 5 do
+      ngx.thread.wait(threads[i])
+    end
+  ]],
+  ["in surefoot.all"] = [[
+    surefoot.all { function() return client:chat "x" end, function() return client:chat "y" end }
+  ]],
+  ["in surefoot.run"] = [[
+    surefoot.run(function()
+      surefoot.spawn(function() return client:chat "x" end)
+      surefoot.spawn(function() return client:chat "y" end)
+      surefoot.sleep(100)
+    end)
+  ]],
+  ["in a batch"] = [[client:batch { "x", "y", "z" }]],
+  ["in tools"] = [[client:run_tools("x", {})]],
+  ["in a coroutine"] = [[coroutine.wrap(function() client:chat "x" end)()]],
+  ["in the access phase"] = { access = [[client:chat "x"]] },
+}
+
+local HEAD = "local lab = require 'lab' local surefoot, client = lab.surefoot, lab.client\n"
+
+describe("a client that leaves #once", function()
+  local p, n
+  local paths = {}
+
+  setup(function()
+    p = provider.start()
+    local locations = {
+      ["/chat"] = HEAD .. [[lab.tell(client:chat "x")]],
+      ["/told"] = HEAD .. [[
+        local canceller = surefoot.canceller()
+        assert(ngx.on_abort(function() canceller:cancel() end))
+        lab.seen.told = lab.said(client:chat("x", { cancel = canceller }))
+        ngx.exit(499)
+      ]],
+      ["/patient"] = { content = HEAD .. [[lab.seen.patient = lab.said(client:chat "x")]],
+        more = "lua_check_client_abort off;" },
+      ["/backoff"] = HEAD .. [[
+        lab.unwell = lab.unwell or lab.new { base_url = "{{url}}", retry = { base_delay = 30, jitter = "none" } }
+        lab.unwell:chat "x"
+      ]],
+      ["/unwell"] = HEAD .. [[ngx.print(lab.unwell:stats().in_flight)]],
+    }
+    locations["/backoff"] = locations["/backoff"]:gsub("{{url}}", p.lines.a.url)
+    for what, code in pairs(WAYS) do
+      paths[what] = "/" .. what:gsub("[^%w]", "-")
+      locations[paths[what]] = type(code) == "table" and { access = HEAD .. code.access } or HEAD .. code
+    end
+    n = lab.start(p, { config = ("concurrency = { limit = %d }"):format(LIMIT), locations = locations })
+  end)
+
+  teardown(function()
+    n:stop()
+    assert.same({}, p:errors())
+    p:stop()
+  end)
+
+  before_each(function()
+    p:reset()
+  end)
+
+  after_each(function()
+    assert.is_true(lab.settled(n), "calls are in flight")
+    p:reset()
+    n:assert_clean()
+    assert.equal("echo: sound", assert(n:get "/sound").body)
+  end)
+
+  local function idle(seconds)
+    return p:wait("a", function(counters) return counters.in_flight == 0 end, seconds)
+  end
+
+  -- The clients of several ways leave at the same time.
+  it("is noticed within 1.5 s though its handler is not told: every way to wait", function()
+    p:profile("a", { answer = { bytes = 10000, chunks = 1000 }, stream = { chunk_delay = 0.02 }, delay = 20 })
+    local before = p:counters("a").requests
+    for what, path in pairs(paths) do
+      p:profile("a", { answer = { bytes = 10000, chunks = 1000 }, stream = { chunk_delay = 0.02 },
+        delay = not what:find "stream" and 20 or nil })
+      local connection = n:open(path)
+      assert(p:wait("a", function(counters) return counters.requests > before and counters.in_flight > 0 end), what)
+      connection:close()
+      assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody: " .. what)
+      assert.is_true(lab.settled(n), "calls are in flight: " .. what)
+      before = p:counters("a").requests
+    end
+  end)
+
+  it("is noticed while its call waits for its turn", function()
+    p:profile("a", { fault = "hang" })
+    local connections = {}
+    for i = 1, 2 * LIMIT do
+      connections[i] = n:open "/chat"
+    end
+    assert(p:wait("a", function(counters) return counters.in_flight == LIMIT end))
+    for i = 1, 2 * LIMIT do
+      connections[i]:close()
+    end
+    assert.is_table(idle(1.5 * nginx.pace))
+    assert.is_true(lab.settled(n))
+    assert.is_true(p:counters("a").requests <= 2 * LIMIT)
+  end)
+
+  it("is noticed while its call waits to be repeated", function()
+    p:profile("a", { status = { code = 503 } })
+    local connection = n:open "/backoff"
+    assert(p:wait("a", function(counters) return counters.requests == 1 end))
+    connection:close()
+    local function unwell()
+      return assert(n:get "/unwell").body
+    end
+    assert.equal("1", unwell())
+    local began = socket.gettime()
+    repeat
+      socket.sleep(0.02)
+    until unwell() == "0" or socket.gettime() - began > 1.5 * nginx.pace
+    assert.equal("0", unwell())
+    assert.equal(1, p:counters("a").requests)
+  end)
+
+  it("is noticed at once where its handler asked to be told", function()
+    p:profile("a", { fault = "hang" })
+    local connection = n:open "/told"
+    assert(p:wait("a", function(counters) return counters.in_flight == 1 end))
+    connection:close()
+    assert.is_table(idle(0.3 * nginx.pace))
+    assert.matches("^cancelled: ", lab.seen(n, "told"))
+  end)
+
+  it("changes nothing where nginx shall not look", function()
+    p:profile("a", { delay = 0.3 })
+    local connection = n:open "/patient"
+    assert(p:wait("a", function(counters) return counters.in_flight == 1 end))
+    connection:close()
+    assert.equal("echo: x", lab.seen(n, "patient"))
+    assert.equal(0, p:counters("a").aborted)
+  end)
+
+  it("a hundred and fifty times at random moments costs no slot", function()
+    local random = 7
+    local function draw()
+      random = (random * 16807) % 2147483647
+      return random / 2147483647
+    end
+    p:profile("a", {
+      latency = { median = 0.03, sigma = 1 }, answer = { chunks = 20 }, stream = { chunk_delay = 0.005 },
+    })
+    local ways = { "/chat", "/told", paths["in a stream"], paths["in light threads"], paths["in surefoot.all"] }
+    local open, opened = {}, 0
+    repeat
+      if opened < 150 then
+        opened = opened + 1
+        open[#open + 1] = { at = socket.gettime() + draw() * 0.15, n:open(ways[1 + math.floor(draw() * #ways)]) }
+      end
+      for i = #open, 1, -1 do
+        if socket.gettime() >= open[i].at then
+          open[i][1]:close()
+          table.remove(open, i)
+        end
+      end
+      socket.sleep(0.004)
+    until opened == 150 and #open == 0
+    assert.is_table(idle(1.5 * nginx.pace))
+    assert.is_true(lab.settled(n))
+    p:reset()
+    p:profile("a", { delay = 0.1 })
+    local connections = {}
+    for i = 1, LIMIT do
+      connections[i] = n:open("/chat", { Connection = "close" })
+    end
+    assert(p:wait("a", function(counters) return counters.in_flight == LIMIT end), "slots are lost")
+    for i = 1, LIMIT do
+      assert.equal("echo: x", assert(connections[i]:response()).body)
+      connections[i]:close()
+    end
+  end)
+end)
