@@ -112,7 +112,7 @@ end
 -- who waits for anything else, wait anew.
 local function fail(self, problem, cancels)
   local ngx = self.ngx
-  self.failures, self.problem, self.failed_at = self.failures + 1, problem, core.now()
+  self.failures, self.problem, self.failed_at = self.failures + 1, problem:match "^[^\n]*", core.now()
   ngx.log(cancels and ngx.WARN or ngx.ERR, "surefoot: the dispatcher ended: ", problem)
   self.seats:each(function(token)
     if cancels and token.holder then
