@@ -3,22 +3,24 @@
 
 local lab = require "spec.nginx.lab"
 local nginx = require "spec.support.nginx"
+local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 local socket = require "socket"
 
-local LIMIT = 10
+local LIMIT = 20
+local ON_PURPOSE = { "on purpose" }
 
 local WAYS = {
   ["in a plain call"] = [[lab.tell(client:chat "x")]],
   ["in a stream"] = [[
-    local stream = assert(client:stream "x")
+    local stream = assert(client:stream(streamed))
     for chunk in stream:chunks() do
       ngx.print(chunk.text)
       ngx.flush(true)
     end
   ]],
   ["in a stream that it does not read"] = [[
-    local stream = assert(client:stream "x")
+    local stream = assert(client:stream(streamed))
     stream:read()
     ngx.sleep(100)
     stream:close()
@@ -48,7 +50,39 @@ local WAYS = {
   ["in the access phase"] = { access = [[client:chat "x"]] },
 }
 
-local HEAD = "local lab = require 'lab' local surefoot, client = lab.surefoot, lab.client\n"
+-- Other ways in which nginx ends a thread that waits.
+local ENDS = {
+  ["ngx.thread.kill"] = [[
+    local thread = ngx.thread.spawn(function() return client:chat "x" end)
+    surefoot.sleep(0.05)
+    assert(ngx.thread.kill(thread))
+    ngx.print "ended"
+  ]],
+  ["ngx.exit"] = [[
+    ngx.thread.spawn(function() return client:chat "x" end)
+    surefoot.sleep(0.05)
+    ngx.print "ended"
+    ngx.exit(200)
+  ]],
+  ["ngx.exec"] = [[
+    ngx.thread.spawn(function() return client:chat "x" end)
+    surefoot.sleep(0.05)
+    ngx.exec "/ended"
+  ]],
+  ["an error"] = [[
+    ngx.thread.spawn(function() return client:chat "x" end)
+    surefoot.sleep(0.05)
+    error "on purpose"
+  ]],
+}
+
+local CALLS_OF_WAYS = 18
+
+local HEAD = [[
+  local lab = require "lab"
+  local surefoot, client = lab.surefoot, lab.client
+  local streamed = { model = "streamed", messages = { { role = "user", content = "x" } } }
+]]
 
 describe("a client that leaves #once", function()
   local p, n
@@ -73,15 +107,18 @@ describe("a client that leaves #once", function()
       ["/unwell"] = HEAD .. [[ngx.print(lab.unwell:stats().in_flight)]],
     }
     locations["/backoff"] = locations["/backoff"]:gsub("{{url}}", p.lines.a.url)
-    for what, code in pairs(WAYS) do
-      paths[what] = "/" .. what:gsub("[^%w]", "-")
-      locations[paths[what]] = type(code) == "table" and { access = HEAD .. code.access } or HEAD .. code
+    for _, list in ipairs { WAYS, ENDS } do
+      for what, code in pairs(list) do
+        paths[what] = "/" .. what:gsub("[^%w]", "-")
+        locations[paths[what]] = type(code) == "table" and { access = HEAD .. code.access } or HEAD .. code
+      end
     end
+    locations["/ended"] = [[ngx.print "ended"]]
     n = lab.start(p, { config = ("concurrency = { limit = %d }"):format(LIMIT), locations = locations })
   end)
 
   teardown(function()
-    n:stop()
+    n:stop(ON_PURPOSE)
     assert.same({}, p:errors())
     p:stop()
   end)
@@ -93,7 +130,7 @@ describe("a client that leaves #once", function()
   after_each(function()
     assert.is_true(lab.settled(n), "calls are in flight")
     p:reset()
-    n:assert_clean()
+    n:assert_clean(ON_PURPOSE)
     assert.equal("echo: sound", assert(n:get "/sound").body)
   end)
 
@@ -101,21 +138,31 @@ describe("a client that leaves #once", function()
     return p:wait("a", function(counters) return counters.in_flight == 0 end, seconds)
   end
 
-  -- The clients of several ways leave at the same time.
-  it("is noticed within 1.5 s though its handler is not told: every way to wait", function()
-    p:profile("a", { answer = { bytes = 10000, chunks = 1000 }, stream = { chunk_delay = 0.02 }, delay = 20 })
-    local before = p:counters("a").requests
-    for what, path in pairs(paths) do
-      p:profile("a", { answer = { bytes = 10000, chunks = 1000 }, stream = { chunk_delay = 0.02 },
-        delay = not what:find "stream" and 20 or nil })
-      local connection = n:open(path)
-      assert(p:wait("a", function(counters) return counters.requests > before and counters.in_flight > 0 end), what)
-      connection:close()
-      assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody: " .. what)
-      assert.is_true(lab.settled(n), "calls are in flight: " .. what)
-      before = p:counters("a").requests
+  it("is noticed within 1.5 s though its handler is not told: in every way to wait", function()
+    p:profile("a", { delay = 20, by_model = { streamed = {
+      answer = { bytes = 10000, chunks = 1000 }, stream = { chunk_delay = 0.02 },
+    } } })
+    local connections = {}
+    for what in pairs(WAYS) do
+      connections[#connections + 1] = n:open(paths[what])
     end
+    assert(p:wait("a", function(counters) return counters.in_flight == CALLS_OF_WAYS end))
+    for _, connection in ipairs(connections) do
+      connection:close()
+    end
+    assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody")
+    assert.equal(CALLS_OF_WAYS, p:counters("a").aborted)
   end)
+
+  for what in pairs(ENDS) do
+    it("and what " .. what .. " ends: no call outlives the thread that waited", function()
+      p:profile("a", { fault = "hang" })
+      local response = assert(n:get(paths[what]))
+      assert.equal(what == "an error" and 500 or 200, response.status)
+      assert.equal(1, p:counters("a").requests)
+      assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody")
+    end)
+  end
 
   it("is noticed while its call waits for its turn", function()
     p:profile("a", { fault = "hang" })
@@ -156,6 +203,20 @@ describe("a client that leaves #once", function()
     connection:close()
     assert.is_table(idle(0.3 * nginx.pace))
     assert.matches("^cancelled: ", lab.seen(n, "told"))
+  end)
+
+  it("is noticed while it is written to, and does not read", function()
+    p:profile("a", { by_model = { streamed = { answer = { bytes = 30e6 } } } })
+    local connection = n:open(paths["in a stream"])
+    local sent
+    assert(process.wait_for(function()
+      local before = sent
+      socket.sleep(0.1)
+      sent = p:counters("a").bytes_out
+      return sent > 0 and sent == before
+    end, 5 * nginx.pace), "the provider is not held up")
+    connection:close()
+    assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody")
   end)
 
   it("changes nothing where nginx shall not look", function()
