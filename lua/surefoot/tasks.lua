@@ -219,7 +219,10 @@ function Task:wait(seconds)
   if self.state ~= "done" then
     local scheduler = self.scheduler
     if scheduler:blocks() then
-      if scheduler.running then
+      local refusal = scheduler:refusal()
+      if refusal then
+        error("task:wait: " .. refusal, 2)
+      elseif scheduler.running then
         error("task:wait: called from a coroutine that is no task: tasks stand still while it waits", 2)
       elseif not scheduler:drive(function() return self.state == "done" end, seconds) then
         return nil, errors.new { kind = "timeout", message = "the task has not ended within "

@@ -165,10 +165,10 @@ end
 --- Begins a task for each function; where no loop turns, tasks that wait to be driven.
 ---@param scheduler surefoot.Scheduler
 ---@param functions function[]
----@return surefoot.Task[]? list nil in a coroutine that is no task: nothing can run beside it
+---@return surefoot.Task[]? list nil in a coroutine that is no task, and where nothing waits: nothing can run beside it
 function M.begin(scheduler, functions)
   local beside = scheduler:can_spawn()
-  if not beside and scheduler.running then
+  if not beside and (scheduler.running or scheduler:refusal()) then
     return nil
   end
   local list = {}

@@ -9,9 +9,14 @@ local M = {}
 local scheduler
 
 local function wait_for(engine, seconds)
-  if not scheduler.hosts:block(seconds) then
-    engine:wait(seconds)
+  if scheduler.hosts:block(seconds) then
+    return
   end
+  local refusal = scheduler:refusal()
+  if refusal then
+    error("surefoot: " .. refusal, 0)
+  end
+  engine:wait(seconds)
 end
 
 --- The scheduler of the real engine, which is made on first use; a fork renews the engine in place.
