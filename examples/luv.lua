@@ -44,7 +44,7 @@ local function answer(number, question)
   if result then
     print(("%d. %s\n-- %d pieces in %.2f s"):format(number, result.text, pieces, result.latency))
   else
-    print(("%d. failed: %s"):format(number, err))
+    print(("%d. failed: %s"):format(number, tostring(err)))
   end
 end
 

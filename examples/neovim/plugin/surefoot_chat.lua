@@ -1,4 +1,5 @@
---- surefoot_chat: ask a language model from Neovim (0.7 and later). Answers stream into a buffer, you go on editing.
+--- surefoot_chat: ask a language model from Neovim (0.7 and later, with LuaJIT). Answers stream into a buffer while you
+--- go on editing.
 ---
 ---   :Surefoot {prompt}            the answer comes into a window of its own; closing it cancels the request
 ---   :'<,'>Surefoot {prompt}       the lines go with the prompt
@@ -6,8 +7,9 @@
 ---   :SurefootCancel[!]            cancels what writes into this buffer, or else the latest; with ! all of them
 ---   require("surefoot_chat").status()     for the statusline: "" when nothing runs
 ---
---- Install: surefoot for LuaJIT, with lua-cjson for Lua 5.1 (Debian: `apt install lua-cjson`, then `make && sudo make
---- install` in a checkout of surefoot; elsewhere: `luarocks --lua-version=5.1 install surefoot`), and this folder:
+--- Install: surefoot and lua-cjson for Lua 5.1, where Neovim looks (:lua print(package.cpath)). On Debian that is `apt
+--- install lua-cjson luajit2 libluajit2-5.1-dev`, and in a checkout of surefoot `make && sudo make install`; elsewhere
+--- `luarocks --lua-version=5.1 make rockspec/surefoot-scm-1.rockspec`. Then this folder, in init.lua:
 ---
 ---   vim.opt.runtimepath:append "/path/to/surefoot/examples/neovim"
 ---   require("surefoot_chat").setup {                                 -- optional; these are the defaults
@@ -17,7 +19,7 @@
 ---   }
 ---
 --- `client` is what surefoot.new takes: endpoints, fallbacks, hedge, resume ... The key is read from the environment
---- (OPENAI_API_KEY); it is in no command line, file or message. A surefoot in a checkout, not installed, needs first
+--- (OPENAI_API_KEY); it is in no command line, file or message. A surefoot that is built, but not installed, needs first
 ---
 ---   package.path = "/path/to/surefoot/lua/?.lua;/path/to/surefoot/lua/?/init.lua;" .. package.path
 ---   package.cpath = "/path/to/surefoot/build/luajit/?.so;" .. package.cpath

@@ -4,8 +4,7 @@
 -- libuv's callbacks are fast events, where most of Neovim's API is closed: they turn the engine, and nothing else. Lua
 -- goes on by vim.schedule, where all of it is open, and where Neovim shows what is thrown.
 -- On the main thread a call waits by vim.wait: Neovim turns its loop, Ctrl-C throws, but what is scheduled has to wait.
--- In a fast event that cannot be: a call is refused there, and what has begun before blocks Neovim. A coroutine that is
--- begun in a fast event waits like any other.
+-- In a fast event that cannot be, and is refused; but a coroutine that is begun there waits like any other.
 
 local running = coroutine.running
 

@@ -116,11 +116,11 @@ local function run(request, body)
   request.canceller:cancel() -- nothing goes on, whatever happened
   finish(request)
   if not ok then
-    notify("ERROR", "%s", result)
+    notify("ERROR", "%s", tostring(result))
   elseif err and err.kind == "cancelled" then
     notify("INFO", "cancelled; %d bytes had come", request.bytes)
   elseif err then
-    notify("ERROR", "%s", err)
+    notify("ERROR", "%s", tostring(err))
   elseif result.truncated then
     notify("WARN", "the answer was cut by its limit of tokens")
   end
@@ -133,7 +133,7 @@ function M.ask(prompt, options)
   options = options or {}
   local made, problem = client_of()
   if not made then
-    return notify("ERROR", "%s", problem)
+    return notify("ERROR", "%s", tostring(problem))
   end
   local body = messages(prompt, options.lines)
   local writer
