@@ -182,6 +182,7 @@ local function run_home(counted, requests)
   local functions, left = {}, requests
   for i = 1, options.in_flight do
     functions[i] = function()
+      assert(not scheduler:blocks(), "calls block here, instead of waiting in the loop")
       while left > 0 do
         left = left - 1
         ask(counted)

@@ -13,6 +13,7 @@ local home_name, provider_json, prefix, report_path = ...
 
 local cjson = require "cjson"
 local core = require "surefoot.binding"
+local loops = require "surefoot.loop"
 local surefoot = require "surefoot"
 local worlds = require "spec.loops.conformance_world"
 
@@ -81,6 +82,7 @@ end
 
 local function play_all(throwing)
   local world = worlds.new(read_json(provider_json), prefix)
+  write("what waits", "ok", loops.scheduler():blocks() and "the thread" or "the coroutine", {})
   for _, part in ipairs { "spec.loops.conformance_scenarios", "spec.loops.conformance_tasks" } do
     for _, scenario in ipairs(require(part)) do
       if throwing or not scenario.throws then
