@@ -154,15 +154,20 @@ describe("a client that leaves #once", function()
     assert.equal(CALLS_OF_WAYS, p:counters("a").aborted)
   end)
 
-  for what in pairs(ENDS) do
-    it("and what " .. what .. " ends: no call outlives the thread that waited", function()
-      p:profile("a", { fault = "hang" })
-      local response = assert(n:get(paths[what]))
-      assert.equal(what == "an error" and 500 or 200, response.status)
-      assert.equal(1, p:counters("a").requests)
-      assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody")
-    end)
-  end
+  it("and whatever else ends a thread that waits: its call ends with it", function()
+    p:profile("a", { fault = "hang" })
+    local connections, count = {}, 0
+    for what in pairs(ENDS) do
+      connections[what], count = n:open(paths[what], { Connection = "close" }), count + 1
+    end
+    for what, connection in pairs(connections) do
+      assert.equal(what == "an error" and 500 or 200, assert(connection:response()).status, what)
+      connection:close()
+    end
+    assert.is_table(idle(1.5 * nginx.pace), "the provider still works for nobody")
+    local counters = p:counters "a"
+    assert.same({ count, count }, { counters.requests, counters.aborted })
+  end)
 
   it("is noticed while its call waits for its turn", function()
     p:profile("a", { fault = "hang" })

@@ -64,7 +64,7 @@ describe("a worker of nginx #once", function()
     assert(process.wait_for(function()
       return usage.threads(worker) == 1
     end, 2 * nginx.pace), "it does not come to rest")
-    assert.equal(0, (quiet(1.5)))
+    assert.equal(0, (quiet(1)))
   end)
 
   it("needs next to nothing while a hundred calls are pending", function()
@@ -72,13 +72,20 @@ describe("a worker of nginx #once", function()
     local connection = n:open "/wait"
     assert(p:wait("a", function(counters) return counters.in_flight == 100 end))
     socket.sleep(0.5) -- libcurl looks once more after it has begun to connect
-    local wakeups, cpu = quiet(1.5)
+    local wakeups, cpu = quiet(1)
     connection:close()
     -- about 4 wake-ups and 0.3 ms of the processor a second: the look after those that nginx has ended
-    assert.is_true(wakeups <= 20, wakeups .. " wake-ups in 1.5 s")
-    assert.is_true(cpu < 0.01 * nginx.pace, cpu .. " s of the processor in 1.5 s")
+    assert.is_true(wakeups <= 15, wakeups .. " wake-ups in 1 s")
+    assert.is_true(cpu < 0.007 * nginx.pace, cpu .. " s of the processor in 1 s")
     assert(p:wait("a", function(counters) return counters.in_flight == 0 end))
     assert.is_true(lab.settled(n))
+  end)
+
+  it("leaves at once when it shall and has nothing to do", function()
+    assert(process.wait_for(function() return usage.threads(worker) == 1 end, 2 * nginx.pace))
+    local old, new = n:reload()
+    assert.is_true(assert(n:gone(old)) < 0.5 * nginx.pace)
+    worker = new[1]
   end)
 
   it("never asks for LuaJIT's FFI", function()
