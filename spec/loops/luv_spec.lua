@@ -137,7 +137,7 @@ describe("luv", function()
   end)
 
   it_with_luv("streams side by side", function()
-    p:profile("a", { answer = { chunks = 8, chunk_delay = 0.01 } })
+    p:profile("a", { answer = { chunks = 8 }, stream = { chunk_delay = 0.015 * pace } })
     local order, texts = {}, {}
     for i = 1, 4 do
       spawn(function()

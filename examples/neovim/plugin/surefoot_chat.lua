@@ -19,7 +19,7 @@
 ---   }
 ---
 --- `client` is what surefoot.new takes: endpoints, fallbacks, hedge, resume ... The key is read from the environment
---- (OPENAI_API_KEY); it is in no command line, file or message. A surefoot that is built, but not installed, needs first
+--- (OPENAI_API_KEY); it is in no command line, file or message. A surefoot that is built but not installed needs first
 ---
 ---   package.path = "/path/to/surefoot/lua/?.lua;/path/to/surefoot/lua/?/init.lua;" .. package.path
 ---   package.cpath = "/path/to/surefoot/build/luajit/?.so;" .. package.cpath

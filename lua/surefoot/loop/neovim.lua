@@ -49,8 +49,8 @@ return function(pump, adapter)
     if seconds == 0 or vim.in_fast_event() then
       return false
     end
-    pump.blocking, has_news = true, false
     pump:watch()
+    pump.blocking, has_news = true, false
     local ms = math.ceil(math.min(seconds or LONGEST, LONGEST) * 1000)
     local ok, problem, why = pcall(vim.wait, ms, function() return has_news end, ms, true)
     pump.blocking = false
