@@ -134,6 +134,7 @@ local function begin(task, adapter, f, ...)
     end
     task.state = "started"
     tasks.settle(task, (running()))
+    task.co = nil -- its loop holds it: should that be gone, so is the task (LuaJIT and 5.1 have no ephemerons)
     finish(task, tasks.guarded(f, unpack(arguments, 1, arguments.n)))
     if task.thrown and not task.observed and not task.group then
       tasks.raise(task.thrown)
