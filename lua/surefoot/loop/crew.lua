@@ -23,7 +23,8 @@ local Seat = {}
 local function give_up(seat)
   local token = seat.token
   if token and not token.woken then
-    seat.crew:leave(token)
+    token.woken = true
+    seat.crew:release(token) -- a loop may forget a coroutine only when it tries to resume it
     seat.crew.scheduler:abandon(token)
   end
 end

@@ -52,8 +52,8 @@ return function(scheduler, copas)
   function adapter.refusal()
     local fd = is_direct() and scheduler.engine:fd()
     if fd and fd >= limit then
-      return ("copas watches file descriptors below %d only, and surefoot's is %d: make the first call, of whatever kind, "
-        .. "before so many files are open"):format(limit, fd)
+      return ("copas watches file descriptors below %d only, and surefoot's is %d: make a first call before so many "
+        .. "files are open"):format(limit, fd)
     end
   end
 
@@ -68,8 +68,14 @@ return function(scheduler, copas)
     crew:release(token)
   end
 
+  -- It begins when who spawns it waits: before copas 4 threads begin at once.
   function adapter.spawn(f)
-    copas.addthread(f)
+    local token = {}
+    copas.addthread(function()
+      lead(token)
+      return f()
+    end)
+    token.woken = true
   end
 
   return adapter

@@ -1,6 +1,6 @@
---- Which coroutines copas itself resumes, as opposed to those that are nested in one of them, or have nothing to do with
--- it. copas does not tell; the stack of the main thread, in which its loop turns, does: in all versions copas resumes by
--- its own _doTick(co, ...). A loop that turns in a coroutine is not seen.
+--- Which coroutines copas itself resumes: not those that are nested in one of them, or have nothing to do with it.
+-- copas does not tell. The stack of the main thread does, in which its loop turns: all versions resume in
+-- _doTick(co, ...). A loop that turns in a coroutine is not seen: there calls block.
 
 local core = require "surefoot.binding"
 
