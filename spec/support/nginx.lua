@@ -71,6 +71,7 @@ end
 ---@field http? string directives
 ---@field listen? string parameters of the socket
 ---@field env? table<string, string> environment of nginx, kept for the workers
+---@field template? string a whole configuration instead, with the names in double braces that TEMPLATE has
 
 local PHASES = { "rewrite", "access", "content", "header_filter", "body_filter", "log" }
 
@@ -129,7 +130,7 @@ http {
   {{init_worker}}
   server {
     listen 127.0.0.1:{{port}} backlog=4096 {{listen}};
-    location = /harness { content_by_lua_block { ngx.print(ngx.worker.pid()) } }
+    {{harness}}
     {{locations}}
   }
 }
@@ -162,7 +163,7 @@ local function configuration(self, options, modules)
     root = (process.capture { "readlink", "-f", "." }:gsub("%s+$", "")),
     user = process.capture { "id", "-u" }:match "%d+" == "0" and "user root;" or "",
     workers = tostring(options.workers or 1), http = options.http or "",
-    listen = options.listen or "",
+    listen = options.listen or "", harness = "location = /harness { content_by_lua_block { ngx.print 'ready' } }",
     shutdown_timeout = options.shutdown_timeout and "worker_shutdown_timeout " .. options.shutdown_timeout .. ";" or "",
     environment = each_line(options.env, function(name) return ("env %s;"):format(name) end),
     code_cache = on_or_off(options.code_cache, true),
@@ -170,7 +171,7 @@ local function configuration(self, options, modules)
     init = block("init", options.init), init_worker = block("init_worker", options.init_worker),
     locations = each_line(options.locations, location),
   }
-  return (TEMPLATE:gsub("{{([%w_]+)}}", function(name)
+  return ((options.template or TEMPLATE):gsub("{{([%w_]+)}}", function(name)
     return (assert(values[name], name))
   end))
 end
