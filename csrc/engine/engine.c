@@ -314,6 +314,9 @@ uint64_t sf_engine_pop(sf_engine *engine)
   uint64_t id = waiter->id;
   sf_waiter_quiet(engine, waiter);
   if (waiter->sleeper) sleeper_remove(engine, (sf_sleeper *)waiter);
+  /* It rang for the news: a loop that arms or looks only now would turn once for nothing. */
+  if (engine->news_count == 0 && engine->reactor != NULL && engine->reactor->ops->hush(engine->reactor))
+    keep_fd_honest(engine);
   return id;
 }
 

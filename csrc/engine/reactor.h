@@ -29,6 +29,8 @@ typedef struct sf_reactor_ops {
   void (*arm)(sf_reactor *reactor, int64_t due_ns);
   /* Makes fd readable now, until the next poll. Rung twice, it rings once. */
   void (*ring)(sf_reactor *reactor);
+  /* Takes a ring back. False: it was not rung. */
+  bool (*hush)(sf_reactor *reactor);
   void (*free)(sf_reactor *reactor);
   /* After a fork: closes every inherited fd without telling anybody, frees the memory. */
   void (*abandon)(sf_reactor *reactor);

@@ -162,15 +162,21 @@ static int milliseconds(int64_t timeout_ns)
   return whole < INT_MAX ? (int)whole : INT_MAX;
 }
 
+static bool epoll_hush(sf_reactor *reactor)
+{
+  sf_epoll *epoll = (sf_epoll *)reactor;
+  if (!epoll->rung) return false;
+  drain(epoll->bell);
+  epoll->rung = false;
+  return true;
+}
+
 static int epoll_poll(sf_reactor *reactor, int64_t timeout_ns)
 {
   sf_epoll *epoll = (sf_epoll *)reactor;
   int count = epoll_wait(epoll->set, epoll->events, BATCH, milliseconds(timeout_ns));
   if (count < 0) return -1;
-  if (epoll->rung) {
-    drain(epoll->bell);
-    epoll->rung = false;
-  }
+  epoll_hush(reactor);
   int handed = 0;
   for (int batch = 1; count > 0; batch++) {
     for (int i = 0; i < count; i++) handed += hand_over(epoll, &epoll->events[i]);
@@ -221,6 +227,7 @@ static const sf_reactor_ops epoll_ops = {
   .poll = epoll_poll,
   .arm = epoll_arm,
   .ring = epoll_ring,
+  .hush = epoll_hush,
   .free = epoll_free,
   .abandon = epoll_free,
 };

@@ -126,6 +126,9 @@ static void test_bell(void)
     CHECK(readable(0));
     CHECK_IS(turn(SF_NEVER), 0); /* does not wait */
     CHECK(!readable(0));
+    CHECK(!reactor->ops->hush(reactor));
+    reactor->ops->ring(reactor);
+    CHECK(reactor->ops->hush(reactor));
   }
   reactor->ops->free(reactor);
 }
