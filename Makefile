@@ -1,5 +1,7 @@
 # surefoot: build, test, lint, install. `make help` lists the targets; everything made lands in build/.
-# Overridable: CC CFLAGS LDFLAGS PREFIX DESTDIR, and for the tests
+# Overridable: CC CFLAGS LDFLAGS PREFIX DESTDIR
+#   LUA    versions to install for (make install LUA='5.1 5.3'); what is there for 5.1 serves LuaJIT and nginx, too
+# and for the tests
 #   SPEC   spec files or folders (make test SPEC=spec/policy)
 #   ARGS   options for busted (make test ARGS='--filter backoff')
 # V=1 shows the compiler's commands.
@@ -9,6 +11,7 @@ CFLAGS = -O2 -g
 LDFLAGS =
 PREFIX = /usr/local
 DESTDIR =
+LUA = 5.4 $(if $(LUAJIT)$(LUA51),5.1)
 SPEC = $(filter-out spec/hard,$(patsubst %/,%,$(wildcard spec/*/))) $(wildcard spec/*_spec.lua)
 ARGS =
 FUZZ_SECONDS = 60
@@ -17,7 +20,8 @@ FUZZ_SECONDS = 60
 # itself on port 80).
 PACKAGES = gcc libc6-dev make pkg-config git ca-certificates curl openssl procps \
   lua5.4 liblua5.4-dev luajit2|luajit libluajit2-5.1-dev|libluajit-5.1-dev libcurl4-openssl-dev lua-cjson lua-argparse \
-  lua-busted lua-check lua-socket luarocks nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache \
+  lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua-cqueues lua-copas lua-luv neovim \
+  lua-busted lua-check lua-socket luarocks nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache wrk \
   clang libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace
 
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wundef -Wpointer-arith -Wmissing-prototypes -Werror
@@ -27,6 +31,9 @@ LINK = -shared -Wl,-z,nodelete
 LIBRARIES = -lcurl -lm -lpthread
 LUA54 := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
 LUAJIT := $(shell pkg-config --cflags luajit 2>/dev/null)
+LUA51 := $(shell pkg-config --cflags lua5.1 2>/dev/null)
+LUA52 := $(shell pkg-config --cflags lua5.2 2>/dev/null)
+LUA53 := $(shell pkg-config --cflags lua5.3 2>/dev/null)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 SOURCES := $(sort $(wildcard csrc/*/*.c))
@@ -39,6 +46,7 @@ BENCHES := $(filter-out spec/bench/lines_bench.lua,$(wildcard spec/bench/*_bench
 FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
+OTHERS := $(foreach one,5.1 5.2 5.3,$(if $(LUA$(subst .,,$(one))),lua$(one)))
 CLI := $(if $(wildcard lua/surefoot/cli/init.lua),build/surefoot)
 say = $(if $(V),,@echo '  $(1) $@';)
 SUITE = lua5.4 spec/support/suite.lua
@@ -71,6 +79,9 @@ endef
 
 $(eval $(call variant,lua5.4,$(LUA54),))
 $(eval $(call variant,luajit,$(LUAJIT),))
+$(eval $(call variant,lua5.1,$(LUA51),))
+$(eval $(call variant,lua5.2,$(LUA52),))
+$(eval $(call variant,lua5.3,$(LUA53),))
 $(eval $(call variant,asan,$(LUA54),$(SANITIZE) -DSF_FAULTS))
 
 # The interpreter for the build with sanitizers. Their library must be loaded first, but only here: programs that link
@@ -93,11 +104,12 @@ build/surefoot: Makefile
 	@chmod +x $@
 
 # The machine may lack everything until `deps` has run, so these look around in a second make.
-demo test lint format asan bench bench-lines simulate test-hard: deps
+demo test test-all lint format asan bench bench-lines simulate test-hard: deps
 	@$(MAKE) --no-print-directory run-$@
 
 demo: ## install what is missing, build, start the simulated provider, show the main job
-test: ## install what is missing, build, run all specs
+test: ## install what is missing, build, run all specs on Lua 5.4 and LuaJIT
+test-all: ## the same on all of Lua 5.1 to 5.4 and LuaJIT
 lint: ## luacheck, clang-format, clang-tidy, cppcheck
 format: ## lay out the C sources
 asan: ## the specs under AddressSanitizer and UBSan
@@ -111,6 +123,10 @@ run-demo: all
 
 run-test: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 	@$(SUITE) $(VARIANTS) -- $(SPEC) $(ARGS)
+
+run-test-all: all $(OTHERS:%=build/%/surefoot/core.so) $(TESTS:spec/%.c=build/lua5.4/test/%)
+	@$(foreach one,$(filter-out $(OTHERS),lua5.1 lua5.2 lua5.3),echo 'left out, since its headers are missing: $(one)';) \
+	  $(SUITE) $(VARIANTS) $(OTHERS) -- $(SPEC) $(ARGS)
 
 run-asan: build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
@@ -163,15 +179,19 @@ run-valgrind: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 	@$(SUITE) 'valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 lua5.4' -- \
 	  $(SPEC) --exclude-tags=once $(ARGS)
 
-# $(1) Lua version, $(2) variant
+# $(1) Lua version, $(2) the variant that serves it
 define install
-	cd lua && find surefoot -type f -exec install -D -m 644 {} '$(DESTDIR)$(PREFIX)/share/lua/$(1)/{}' ';'
-	install -D -m 644 build/$(2)/surefoot/core.so '$(DESTDIR)$(PREFIX)/lib/lua/$(1)/surefoot/core.so'
+install-$(1): build/$(2)/surefoot/core.so
+	cd lua && find surefoot -type f -exec install -D -m 644 {} '$$(DESTDIR)$$(PREFIX)/share/lua/$(1)/{}' ';'
+	install -D -m 644 $$< '$$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/surefoot/core.so'
 endef
 
-install: all ## install under $(DESTDIR)$(PREFIX)
-	$(call install,5.4,lua5.4)
-	$(if $(LUAJIT),$(call install,5.1,luajit))
+$(eval $(call install,5.4,lua5.4))
+$(eval $(call install,5.3,lua5.3))
+$(eval $(call install,5.2,lua5.2))
+$(eval $(call install,5.1,$(if $(LUAJIT),luajit,lua5.1)))
+
+install: $(LUA:%=install-%) $(CLI) ## install under $(DESTDIR)$(PREFIX), for Lua 5.4, 5.1 and LuaJIT or for LUA='5.2 5.3'
 	$(if $(CLI),sed '/^package/d' $(CLI) | install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot')
 
 # Asked once, and only by `deps`.
@@ -194,5 +214,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all reference demo test lint format asan bench bench-lines simulate test-hard deps install rockspec clean help \
-  FORCE run-demo run-test run-lint run-format run-asan run-bench run-bench-lines run-simulate run-fuzz run-test-hard
+.PHONY: all reference demo test test-all lint format asan bench bench-lines simulate test-hard deps install rockspec \
+  clean help FORCE run-demo run-test run-test-all run-lint run-format run-asan run-bench run-bench-lines run-simulate \
+  run-fuzz run-test-hard

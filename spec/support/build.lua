@@ -5,11 +5,8 @@ local process = require "spec.support.process"
 
 local M = {}
 
-local is_jit = rawget(_G, "jit") ~= nil
-local PACKAGE = is_jit and "luajit" or "lua5.4"
-
 local function flags(what)
-  return (process.capture("pkg-config " .. what .. " " .. PACKAGE):gsub("%s+$", ""))
+  return (process.capture("pkg-config " .. what .. " " .. env.variant):gsub("%s+$", ""))
 end
 
 local function compile(source, target, options)

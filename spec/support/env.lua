@@ -5,11 +5,17 @@ local process = require "spec.support.process"
 
 local M = {}
 
+---This interpreter, as the Makefile and pkg-config name it: "lua5.1" to "lua5.4", or "luajit".
+M.variant = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d%.%d"
+
 ---Runs programs of Lua like this one (with sanitizers, when this one has them).
-M.lua = os.getenv "SUREFOOT_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
+M.lua = os.getenv "SUREFOOT_LUA" or M.variant
 
 ---The folder whose surefoot/core.so this interpreter loads.
-M.build = os.getenv "SUREFOOT_BUILD" or (rawget(_G, "jit") and "build/luajit" or "build/lua5.4")
+M.build = os.getenv "SUREFOOT_BUILD" or "build/" .. M.variant
+
+---PUC Lua 5.1 cannot yield across pcall, the iterator of a for loop, or a metamethod; the others can.
+M.yields_everywhere = M.variant ~= "lua5.1"
 
 ---True under the sanitizers.
 M.sanitized = M.build:find "asan" ~= nil
