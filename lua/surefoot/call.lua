@@ -81,7 +81,7 @@ local function validated(job, result)
   local validate, info = job.options.validate, job.call:info()
   result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
   result.attempts = trail_of(job)
-  local ok, verdict, reason = pcall(validate, result)
+  local ok, verdict, reason = tasks.guarded(validate, result)
   if not ok then
     job.thrown = { verdict }
     job.call:cancel "cancelled"
@@ -307,6 +307,9 @@ local function drive(job, task)
   local call, scheduler = job.call, job.scheduler
   local watched, outer = job.options.on_event ~= nil, nil
   if task then
+    if task.waiting then
+      tasks.forsake(task)
+    end
     outer, task.call = task.call, call
   end
   while true do

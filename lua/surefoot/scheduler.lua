@@ -7,13 +7,15 @@
 --   only noted; they run when their loop turns again.
 -- Tasks are never resumed from inside the engine.
 
+local guard = require "surefoot.guard"
 local tasks = require "surefoot.tasks"
 
 local M = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
-local resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
+local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
+local outside, running = guard.outside, guard.running
 local current, finish, suspend, PARKED = tasks.current, tasks.finish, tasks.suspend, tasks.PARKED
 
 local function on_main_thread()
@@ -42,7 +44,7 @@ Adapted.__index = Adapted
 
 function Adapted:suspend()
   while not self.woken do
-    self.adapter.wait(self)
+    outside(self.adapter.wait, self)
   end
   self.woken = false
 end
@@ -128,7 +130,7 @@ end
 
 local function begin(task, adapter, f, ...)
   local arguments = pack(...)
-  adapter.spawn(function()
+  outside(adapter.spawn, function()
     if task.state == "done" then
       return
     end
@@ -231,7 +233,7 @@ function Scheduler:host()
   if self.adapter then
     return not on_main and self.adapter or nil
   end
-  return self.hosts and self.hosts:owner(on_main)
+  return self.hosts and outside(self.hosts.owner, self.hosts, on_main)
 end
 
 --- The adapter of a loop that can begin a coroutine here.
@@ -240,7 +242,7 @@ function Scheduler:spawner()
   if self.adapter then
     return self.adapter.spawn and self.adapter
   end
-  return self.hosts and self.hosts:spawner(on_main_thread())
+  return self.hosts and outside(self.hosts.spawner, self.hosts, on_main_thread())
 end
 
 --- Why nothing can wait in this place, in words for people; nil where it can.
@@ -287,7 +289,10 @@ end
 function Scheduler:wait(id, task, holder)
   local parked = self.parked
   if task and task.native and task.scheduler == self then
-    parked[id], task.waiting = task, task
+    if task.waiting then
+      tasks.forsake(task)
+    end
+    parked[id], task.waiting, task.id, task.holder = task, task, id, holder
     yield(PARKED)
     task.waiting = nil
   else

@@ -11,12 +11,12 @@
 
 local call = require "surefoot.call"
 local errors = require "surefoot.errors"
+local guard = require "surefoot.guard"
 local tasks = require "surefoot.tasks"
 
 local M = {}
 
-local current, guarded = tasks.current, tasks.guarded
-local running, MAIN = coroutine.running, "main thread"
+local current, guarded, running, MAIN = tasks.current, guard.call, guard.running, "main thread"
 
 -- Where the pieces of a stream come from: one call, or several that make one answer.
 --   read(task)  a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an

@@ -2,19 +2,16 @@
 -- A native task is resumed by its scheduler (surefoot.scheduler); the others by the loop that somebody else brought.
 
 local errors = require "surefoot.errors"
+local guard = require "surefoot.guard"
 
 local M = {}
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
-local running, yield = coroutine.running, coroutine.yield
+local running, yield = guard.running, coroutine.yield
 
--- PUC Lua 5.1 cannot yield across pcall: there an error of such a task goes to the user's loop as it is. It is not
--- tried out: nginx lets no coroutine be made in init_worker_by_lua, nor resumed inside require.
-local guarded = (_VERSION ~= "Lua 5.1" or jit) and pcall or function(f, ...) return true, f(...) end
-
---- pcall where it can be yielded across; elsewhere a plain call, whose errors pass.
-M.guarded = guarded
+--- pcall under which tasks may wait.
+M.guarded = guard.call
 
 local owner = setmetatable({}, { __mode = "k" }) -- coroutine -> task
 
@@ -51,6 +48,8 @@ M.cancelled = cancelled
 ---@field private observed boolean?        somebody has seen, or will see, how it ended
 ---@field private joiners table            waiters of those who wait for it
 ---@field private waiting table?           its own waiter, while it waits
+---@field private id integer?              as the waiter of an id of the engine: that id
+---@field private holder table?             and what is cancelled should it not be able to wait
 ---@field call table?                      the call it waits for: cancelling the task cancels that. Calls may be nested
 ---@field private interrupted boolean?     cancelled, and not told yet
 ---@field private cancels integer?         how often it was cancelled
@@ -110,16 +109,31 @@ function M.raise(err)
   error(err.kind == "error" and err.cause or err, 0)
 end
 
+-- A wait that threw, since there was no yielding where it stood: what the task waited for is given up.
+local function forsake(task)
+  local waiter = task.waiting
+  if waiter.holder == task.call then
+    task.call = nil
+  end
+  task.waiting = nil
+  task.scheduler:abandon(waiter)
+end
+
+M.forsake = forsake
+
 --- Ends a task, and wakes who waits for it.
 ---@param task surefoot.Task
 ---@param ok boolean whether its function returned
 ---@param ... any what it returned, or threw
 local function finish(task, ok, ...)
+  if task.waiting then
+    forsake(task)
+  end
   task.state, task.call = "done", nil
   if ok then
     task.values = pack(...)
   else
-    task.thrown = errors.thrown((...), task.co and debug.traceback(task.co))
+    task.thrown = errors.thrown(guard.explain((...)), task.co and debug.traceback(task.co))
   end
   if task.co then -- LuaJIT and 5.1 have no ephemerons: a task that holds its key would stay for ever
     owner[task.co], task.co = nil, nil
@@ -160,6 +174,9 @@ end
 -- Waits, and lets the running task be cancelled meanwhile.
 local function suspend(waiter, task, holder)
   if task then
+    if task.waiting then
+      forsake(task)
+    end
     task.waiting = waiter
   end
   waiter.holder = holder

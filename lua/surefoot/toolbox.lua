@@ -7,6 +7,7 @@
 
 local check = require "surefoot.config.check"
 local errors = require "surefoot.errors"
+local guarded = require("surefoot.guard").call
 local json = require "surefoot.json"
 local loop = require "surefoot.loop"
 local schema = require "surefoot.config.schema"
@@ -217,7 +218,6 @@ end
 ---@field call table?       as the model wrote it
 ---@field problem string?   why it cannot be run
 ---@field began number?
----@field ended boolean?     the tool has returned or thrown
 ---@field content string?   what the model is told; nil: it was not run to its end
 
 local function unknown(name, tools)
@@ -260,7 +260,6 @@ end
 ---@field package list surefoot.Task[]?
 ---@field package stopped surefoot.Error?  why it ended early
 ---@field package thrown table?            what on_tool threw
----@field package protect function         pcall, where a function that waits can be protected
 
 -- Ends what still runs; the first reason counts.
 local function stop(run, reason)
@@ -276,7 +275,7 @@ end
 -- Notes what a tool returned, or threw; gives back the error that cancels all of them, if it is one.
 local function note(run, item, ok, value, problem)
   local record, client = item.record, run.client
-  record.latency, item.ended = run.rounds:elapsed() - item.began, true
+  record.latency = run.rounds:elapsed() - item.began
   if not ok then
     value, problem = nil, value == nil and "the tool failed" or value
   end
@@ -297,7 +296,7 @@ local function settle(run, item, cancelled)
     item.content = json.encode { error = record.error }
   end
   if run.on_tool then
-    local ok, thrown = run.protect(run.on_tool, record.name, record.arguments, record.outcome, record.error)
+    local ok, thrown = guarded(run.on_tool, record.name, record.arguments, record.outcome, record.error)
     if not ok then
       run.thrown = run.thrown or { thrown }
       stop(run)
@@ -311,11 +310,11 @@ local function perform(run, item)
   end
   local record = item.record
   if item.problem then
-    record.error, item.ended = bounded(item.problem), true
+    record.error = bounded(item.problem)
     return settle(run, item)
   end
   item.began = run.rounds:elapsed()
-  settle(run, item, note(run, item, run.protect(item.tool.call, record.arguments, {
+  settle(run, item, note(run, item, guarded(item.tool.call, record.arguments, {
     client = run.client, id = record.id, name = record.name, round = run.round, deadline = run.rounds:left(),
     tags = run.options.tags,
   })))
@@ -325,7 +324,7 @@ end
 
 -- Waits until all have ended; at the deadline, or when the waiting task is cancelled, they are.
 local function join(run)
-  for i, task in ipairs(run.list) do
+  for _, task in ipairs(run.list) do
     while not task:done() do
       local limit = not run.stopped and math.max(0, run.rounds:left()) or nil
       local _, problem = task:wait(limit)
@@ -334,14 +333,9 @@ local function join(run)
       end
     end
     task.observed = true
-    if task.thrown then -- on 5.1 nothing that may wait can be protected
-      local item, thrown = run.items[i], task.thrown.kind == "error" and task.thrown.cause or task.thrown
-      if item.ended then
-        run.thrown = run.thrown or { thrown }
-        stop(run)
-      else
-        settle(run, item, note(run, item, false, thrown))
-      end
+    if task.thrown then
+      run.thrown = run.thrown or { task.thrown.kind == "error" and task.thrown.cause or task.thrown }
+      stop(run)
     end
   end
 end
@@ -360,7 +354,6 @@ local function run_all(run)
     end
     return join(run)
   end
-  run.protect = pcall
   for _, f in ipairs(functions) do -- nothing can run beside the caller, and waiting blocks
     f()
   end
@@ -383,8 +376,7 @@ function M.run(run)
   elseif cancel then
     cancel:add(switch)
   end
-  run.protect = tasks.guarded
-  local ok, problem = tasks.guarded(run_all, run)
+  local ok, problem = guarded(run_all, run)
   if cancel then
     cancel:remove(switch)
   end

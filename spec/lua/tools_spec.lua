@@ -1,4 +1,5 @@
 -- Tools on the simulated network: what the model is told, what the caller gets, and every way to end.
+local guard = require "surefoot.guard"
 local json = require "surefoot.json"
 local sim = require "spec.support.sim"
 local surefoot = require "surefoot"
@@ -255,7 +256,7 @@ describe("client:run_tools", function()
       end
       if inside then
         local problem
-        lab.sim:spawn(function() problem = select(2, pcall(go)) end)
+        lab.sim:spawn(function() problem = select(2, guard.call(go)) end)
         lab.sim:run()
         assert.equal("mine", problem)
       else
@@ -286,18 +287,8 @@ describe("client:run_tools", function()
   end)
 end)
 
-describe("run_tools where nothing that waits can be protected (Lua 5.1)", function()
-  local tasks = require "surefoot.tasks"
-  local guarded = tasks.guarded
-
-  before_each(function()
-    tasks.guarded = function(f, ...) return true, f(...) end
-  end)
-
-  after_each(function()
-    tasks.guarded = guarded
-    sim.settled()
-  end)
+describe("run_tools with tools that wait, and then throw,", function()
+  after_each(sim.settled)
 
   it("tells the model of errors, and throws the observer's", function()
     local tools = {

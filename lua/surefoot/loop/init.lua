@@ -21,6 +21,7 @@
 --    On the main thread calls still block. surefoot.use(nil) takes the adapter away.
 
 local core = require "surefoot.binding"
+local guard = require "surefoot.guard"
 local native = require "surefoot.loop.native"
 local tasks = require "surefoot.tasks"
 
@@ -88,7 +89,7 @@ function M.sleep(seconds)
   local scheduler = M.scheduler()
   local task, adapter = tasks.current(), scheduler.adapter
   if adapter and adapter.sleep and not (task and task.native) and not scheduler:blocks() then
-    adapter.sleep(seconds)
+    guard.outside(adapter.sleep, seconds)
     return true
   end
   local refusal = scheduler:refusal()

@@ -7,6 +7,7 @@
 local core = require "surefoot.core"
 local check = require "surefoot.config.check"
 local errors = require "surefoot.errors"
+local guarded = require("surefoot.guard").call
 local schema = require "surefoot.config.schema"
 
 local LONGEST_WAIT = 120
@@ -165,7 +166,7 @@ local function call(guard, f, count, arguments)
       return 2, { nil, refusal }
     end
     attempt = attempt + 1
-    local result_count, results = pack(pcall(f, unpack(arguments, 1, count)))
+    local result_count, results = pack(guarded(f, unpack(arguments, 1, count)))
     if not results[1] then
       report(admission, "server")
       error(results[2], 0)

@@ -1,0 +1,102 @@
+--- Protected calls that may wait: pcall, wherever one can yield across it.
+--
+-- PUC Lua 5.1 cannot. There the function runs in a coroutine of its own, and what that one yields its caller yields in
+-- turn. Whoever resumes the caller knows nothing of it: so running() tells the caller's coroutine, and what only that
+-- one may do (wait by the means of a loop, ask which loop it belongs to) goes through outside().
+-- Nothing helps 5.1 where the caller itself cannot yield: in a pcall of the user's, the iterator of a for loop, or a
+-- metamethod.
+
+local M = {}
+
+local resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
+
+-- It is not tried out: nginx lets no coroutine be made in init_worker_by_lua, nor resumed inside require.
+if _VERSION ~= "Lua 5.1" or rawget(_G, "jit") then
+  --- As pcall.
+  ---@async
+  ---@param f function
+  ---@param ... any
+  ---@return boolean ok
+  ---@return any ...
+  M.call = pcall
+
+  --- As coroutine.running, for those who ask who will be resumed.
+  ---@return thread?
+  ---@return boolean? is_main
+  M.running = running
+
+  --- Calls a function in the coroutine that running() tells. What it throws is no guard's.
+  ---@async
+  ---@param f function
+  ---@param ... any
+  ---@return any ...
+  function M.outside(f, ...)
+    return f(...)
+  end
+
+  --- An error's message, with the reason where it is that this Lua cannot yield everywhere.
+  ---@param problem any
+  ---@return any
+  function M.explain(problem)
+    return problem
+  end
+
+  return M
+end
+
+-- ------------------------------------------------------------------------------------------------------------ Lua 5.1
+
+local OUTSIDE = {}
+local caller_of = setmetatable({}, { __mode = "kv" }) -- coroutine -> the one that it stands for
+
+local function apply(f, ...)
+  return f(...)
+end
+
+-- Goes on with a coroutine that has been resumed, until its function has ended.
+local function go_on(co, ok, ...)
+  if status(co) == "dead" then
+    caller_of[co] = nil
+    if ok then
+      return true, ...
+    end
+    return false, M.explain((...))
+  elseif (...) == OUTSIDE then
+    return go_on(co, resume(co, M.outside(select(2, ...))))
+  end
+  return go_on(co, resume(co, yield(...)))
+end
+
+function M.call(f, ...)
+  local caller = running()
+  if not caller then -- the main thread, where nothing can yield
+    return pcall(f, ...)
+  end
+  local co = coroutine.create(apply)
+  caller_of[co] = caller
+  return go_on(co, resume(co, f, ...))
+end
+
+function M.running()
+  local co = running()
+  while caller_of[co] do
+    co = caller_of[co]
+  end
+  return co
+end
+
+function M.outside(f, ...)
+  if caller_of[running()] then
+    return yield(OUTSIDE, f, ...)
+  end
+  return f(...)
+end
+
+function M.explain(problem)
+  if type(problem) == "string" and problem:find("attempt to yield across", 1, true) then
+    return problem .. ": Lua 5.1 cannot wait inside of pcall, the iterator of a for loop, or a metamethod"
+  end
+  return problem
+end
+
+return M
