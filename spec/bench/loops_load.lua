@@ -178,11 +178,19 @@ local function run_engine(counted, requests)
   end
 end
 
+-- Some loops swallow what their coroutines throw.
+local function must_wait()
+  if scheduler:blocks() then
+    io.stderr:write "calls block here, instead of waiting in the loop\n"
+    os.exit(1)
+  end
+end
+
 local function run_home(counted, requests)
   local functions, left = {}, requests
   for i = 1, options.in_flight do
     functions[i] = function()
-      assert(not scheduler:blocks(), "calls block here, instead of waiting in the loop")
+      must_wait()
       while left > 0 do
         left = left - 1
         ask(counted)
@@ -254,7 +262,10 @@ local function idle()
   count_steps()
   local functions = {}
   for i = 1, options.in_flight do
-    functions[i] = function() ask {} end
+    functions[i] = function()
+      must_wait()
+      ask {}
+    end
   end
   functions[#functions + 1] = function() watch(surefoot.sleep) end
   homes[home_name](functions)

@@ -13,18 +13,12 @@ local home_name, provider_json, prefix, report_path = ...
 
 local cjson = require "cjson"
 local core = require "surefoot.binding"
+local guard = require "surefoot.guard"
 local loops = require "surefoot.loop"
 local surefoot = require "surefoot"
 local worlds = require "spec.loops.conformance_world"
 
 local PATIENCE = 20 -- seconds without any news: then a wake-up was lost
-
--- PUC 5.1 cannot yield across pcall. There what a coroutine throws ends it, and in a loop that is not surefoot's nobody
--- but the loop hears of it.
-local probe = coroutine.create(function() pcall(coroutine.yield) end)
-coroutine.resume(probe)
-local can_protect = coroutine.status(probe) == "suspended"
-local guarded = can_protect and pcall or function(f, ...) return true, f(...) end
 
 -- ------------------------------------------------------------------------------------------------------------ report
 
@@ -65,7 +59,7 @@ local function play(scenario, world)
     note(label == "" and scenario.name or scenario.name .. ": " .. label, ...)
   end
   world.reset()
-  local ok, thrown = guarded(scenario.play, world, say)
+  local ok, thrown = guard.call(scenario.play, world, say)
   if not ok then
     write(scenario.name, "thrown", tostring(thrown), {})
   end
@@ -80,28 +74,17 @@ local function read_json(path)
   return cjson.decode(text)
 end
 
-local function play_all(throwing)
+local function play_all()
   local world = worlds.new(read_json(provider_json), prefix)
   write("what waits", "ok", loops.scheduler():blocks() and "the thread" or "the coroutine", {})
   for _, part in ipairs { "spec.loops.conformance_scenarios", "spec.loops.conformance_tasks" } do
     for _, scenario in ipairs(require(part)) do
-      if throwing or not scenario.throws then
-        play(scenario, world)
-      end
+      play(scenario, world)
     end
   end
   world.leave()
   surefoot.sleep(0)
   write("what is left", "ok", ("%d in flight"):format(core.engine():in_flight()), {})
-end
-
--- Plays all of them; whether what throws can be caught there.
-local function play_in_loop()
-  play_all(can_protect)
-end
-
-local function play_in_task()
-  play_all(true)
 end
 
 -- ------------------------------------------------------------------------------------------------------------- homes
@@ -116,21 +99,17 @@ local function engine_watch()
   end
 end
 
-local homes = {}
+-- Where nothing has to be begun: the main thread, which blocks, also where Neovim could turn; a request of nginx.
+local homes = { main = play_all, ["neovim, main"] = play_all, ["nginx, content"] = play_all }
 
--- The main thread: calls block.
-function homes.main()
-  play_in_task()
-end
-
-homes["tasks"] = function()
-  surefoot.run(play_in_task)
+function homes.tasks()
+  surefoot.run(play_all)
 end
 
 -- A loop of one's own that lets surefoot run its tasks.
 homes["own loop, pollfd"] = function()
   local turn = engine_watch()
-  local task = surefoot.spawn(play_in_task)
+  local task = surefoot.spawn(play_all)
   while not task:done() do
     turn()
   end
@@ -157,7 +136,7 @@ homes["own loop, use"] = function()
       waiting[token] = nil
     end,
   }
-  spawn(play_in_loop)
+  spawn(play_all)
   while alive > 0 do
     while #runnable > 0 do
       assert(coroutine.resume(table.remove(runnable, 1)))
@@ -170,7 +149,7 @@ end
 
 function homes.cqueues()
   local loop = require("cqueues").new()
-  loop:wrap(play_in_loop)
+  loop:wrap(play_all)
   assert(loop:loop())
 end
 
@@ -178,7 +157,7 @@ function homes.copas()
   local copas = require "copas"
   local over = false
   copas.addthread(function()
-    play_in_loop()
+    play_all()
     over = true
   end)
   if copas.finished then
@@ -191,36 +170,28 @@ end
 
 function homes.luv()
   local uv = require "luv"
-  assert(coroutine.resume(coroutine.create(play_in_loop)))
+  assert(coroutine.resume(coroutine.create(play_all)))
   uv.run()
 end
 
 -- The main thread beside a loop that does not turn: calls block there as well.
 homes["luv, main"] = function()
   require "luv"
-  play_in_task()
+  play_all()
 end
 
 function homes.neovim()
   local over = false
   assert(coroutine.resume(coroutine.create(function()
-    play_in_loop()
+    play_all()
     over = true
   end)))
   assert(vim.wait(10 * PATIENCE * 1000, function() return over end, 20), "it did not end")
 end
 
-homes["neovim, main"] = function()
-  play_in_task()
-end
-
-homes["nginx, content"] = function()
-  play_in_loop()
-end
-
 homes["nginx, timer"] = function(finish)
   assert(ngx.timer.at(0, function()
-    local ok, problem = pcall(play_in_loop)
+    local ok, problem = pcall(play_all)
     finish(ok, problem)
   end))
   return true

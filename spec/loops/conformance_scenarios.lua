@@ -3,7 +3,7 @@
 -- conformance_tasks.lua has the others.
 --
 -- A scenario is a name and a function of a world (conformance_world.lua). It waits by surefoot's own means only, runs
--- things side by side with surefoot.all only, reads by `repeat` (PUC 5.1 cannot yield across pcall or a generic for),
+-- things side by side with surefoot.all only, reads by `repeat` (PUC 5.1 cannot yield across a pcall or a generic for),
 -- and says what came out: say(label, result, err, text). Only what does not depend on the machine's pace is said.
 
 local surefoot = require "surefoot"
@@ -13,8 +13,8 @@ local fail_with, user = worlds.fail_with, worlds.user
 
 local M = {}
 
-local function scenario(name, play, throws)
-  M[#M + 1] = { name = name, play = play, throws = throws }
+local function scenario(name, play)
+  M[#M + 1] = { name = name, play = play }
 end
 
 -- ------------------------------------------------------------------------------------------------------------- calls
@@ -74,6 +74,16 @@ scenario("a key that is fetched meanwhile", function(world, say)
   end }
   say("", client:chat "hello")
   say("sent", nil, nil, world.counters("a").last_headers.authorization)
+end)
+
+scenario("an answer that is judged at leisure", function(world, say)
+  local asked = 0
+  local result, err = world.client():chat("hello", { validate = function(answer)
+    surefoot.sleep(0.01)
+    asked = asked + 1
+    return asked > 1 and answer.text == "echo: hello", "not the first"
+  end })
+  say("", result, err)
 end)
 
 scenario("structured output", function(world, say)
@@ -200,7 +210,7 @@ scenario("a tool that throws", function(world, say)
   tools.weather.call = function() error "no power" end
   local result, err = world.client():run_tools("call tool weather", tools)
   say("", result, err)
-end, true)
+end)
 
 -- ------------------------------------------------------------------------------------------------------------ faults
 

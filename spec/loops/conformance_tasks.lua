@@ -7,9 +7,8 @@ local fail_with, user = worlds.fail_with, worlds.user
 
 local M = {}
 
--- throws: something in it throws, and is caught by surefoot
-local function scenario(name, play, throws)
-  M[#M + 1] = { name = name, play = play, throws = throws }
+local function scenario(name, play)
+  M[#M + 1] = { name = name, play = play }
 end
 
 -- ------------------------------------------------------------------------------------------------------ cancellation
@@ -369,6 +368,6 @@ scenario("a task that throws", function(_, say)
     end,
   }
   say("", nil, outcomes[1], outcomes[2][1])
-end, true)
+end)
 
 return M
