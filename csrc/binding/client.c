@@ -319,6 +319,20 @@ static void read_endpoint(lua_State *L, sf_client *client, uint32_t index)
     endpoint->rate_config.adaptive = client->config.rate.given && client->config.rate.adaptive;
 }
 
+static void read_shared(lua_State *L, sf_client *client)
+{
+  char problem[SF_REGION_PROBLEM];
+  lua_getfield(L, 1, "shared");
+  const char *name = lua_tostring(L, -1);
+  sf_region *region = name != NULL ? sf_region_open(name, false, problem) : NULL;
+  if (name != NULL && region == NULL) {
+    lua_pushfstring(L, "shared: %s", problem);
+    lua_error(L);
+  }
+  if (region != NULL) sf_client_share(client, region);
+  lua_pop(L, 1);
+}
+
 static int core_client(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -345,6 +359,7 @@ static int core_client(lua_State *L)
     read_endpoint(L, object->client, i);
     lua_pop(L, 1);
   }
+  read_shared(L, object->client);
   return 1;
 }
 
@@ -426,7 +441,7 @@ static int client_withdraw(lua_State *L)
   double count = luaL_checknumber(L, 3);
   luaL_argcheck(L, client->engine != NULL, 1, "no call was made");
   const sf_budget_config *budget = &client->config.budget;
-  int32_t cost = sf_budget_withdraw(&client->budget, budget, sf_engine_now(client->engine),
+  int32_t cost = sf_budget_withdraw(&client->words->budget, budget, sf_engine_now(client->engine),
                                     throttled ? budget->throttled_cost : budget->transient_cost);
   if (cost == SF_BUDGET_REFUSED) {
     lua_pushboolean(L, 0);
@@ -446,7 +461,7 @@ static int client_refund(lua_State *L)
   sf_client *client = sf_check_client(L, 1);
   double cost = luaL_checknumber(L, 2);
   luaL_argcheck(L, cost >= 0 && cost <= INT32_MAX, 2, "a cost expected");
-  sf_budget_refund(&client->budget, &client->config.budget, (int32_t)cost);
+  sf_budget_refund(&client->words->budget, &client->config.budget, (int32_t)cost);
   return 0;
 }
 

@@ -126,6 +126,7 @@ static int sf_permit_gc(lua_State *L)
 
 typedef struct sf_lua_concurrency {
   sf_concurrency_config config;
+  sf_concurrency_level level;
   sf_concurrency limiter;
 } sf_lua_concurrency;
 
@@ -144,6 +145,7 @@ static int sf_concurrency_new(lua_State *L)
     { "max", SF_OPTION_COUNT, offsetof(sf_concurrency_config, max), NULL },
   };
   sf_lua_concurrency *self = sf_policy_new(L, sizeof *self, SF_CONCURRENCY);
+  sf_concurrency_level_init(&self->level);
   sf_concurrency_init(&self->limiter);
   sf_policy_read(L, 1, options, sizeof options / sizeof *options, &self->config);
   return 1;
@@ -156,7 +158,7 @@ static int sf_concurrency_acquire_one(lua_State *L)
   sf_lua_slot *slot = sf_policy_new_part(L, 1, sizeof *slot, SF_SLOT);
   slot->owner = self;
   slot->taken_at = now;
-  slot->held = sf_concurrency_acquire(&self->limiter, &self->config);
+  slot->held = sf_concurrency_acquire(&self->limiter, sf_concurrency_limit(&self->level, &self->config), 0);
   if (!slot->held) lua_pushnil(L);
   return 1;
 }
@@ -164,7 +166,7 @@ static int sf_concurrency_acquire_one(lua_State *L)
 static int sf_concurrency_limit_of(lua_State *L)
 {
   sf_lua_concurrency *self = luaL_checkudata(L, 1, SF_CONCURRENCY);
-  lua_pushinteger(L, sf_concurrency_limit(&self->limiter, &self->config));
+  lua_pushinteger(L, sf_concurrency_limit(&self->level, &self->config));
   return 1;
 }
 
@@ -185,7 +187,8 @@ static int sf_concurrency_peak(lua_State *L)
 static void sf_slot_end(sf_lua_slot *slot, int64_t now, sf_slot_effect effect)
 {
   slot->held = false;
-  sf_concurrency_release(&slot->owner->limiter, &slot->owner->config, now, effect, now - slot->taken_at);
+  sf_lua_concurrency *owner = slot->owner;
+  sf_concurrency_release(&owner->limiter, &owner->level, &owner->config, 0, now, effect, now - slot->taken_at);
 }
 
 static int sf_slot_release(lua_State *L)

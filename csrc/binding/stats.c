@@ -49,14 +49,28 @@ static void push_endpoint(lua_State *L, const sf_client *client, const sf_endpoi
   int64_t now = client->engine != NULL ? sf_engine_now(client->engine) : sf_clock_now(), left = 0;
   push_numbers(L, &endpoint->numbers);
   sf_set_string(L, "name", endpoint->line.name);
-  int64_t ewma = sf_ewma_value(&endpoint->latency, now, client->config.routing.decay_ns);
+  int64_t ewma = sf_ewma_value(&endpoint->words->latency, now, client->config.routing.decay_ns);
   if (ewma >= 0) sf_set_number(L, "ewma", (double)ewma / 1e9);
+  if (endpoint->slots.cells != NULL)
+    sf_set_count(L, "shared_in_flight", sf_cells_sum(client->region, endpoint->slots.cells));
   if (endpoint->has_concurrency)
-    sf_set_count(L, "limit", sf_concurrency_limit(&endpoint->slots, &endpoint->concurrency_config));
+    sf_set_count(L, "limit", sf_concurrency_limit(endpoint->slots.level, &endpoint->concurrency_config));
   if (!endpoint->has_breaker) return;
-  sf_breaker_state state = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, &left);
+  sf_breaker_state state = sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now, &left);
   sf_set_string(L, "breaker", sf_breaker_state_name(state));
   if (state == SF_BREAKER_OPEN) sf_set_number(L, "breaker_seconds_left", (double)left / 1e9);
+}
+
+/* What the processes that share its words hold, and what found no room in their region. */
+static void push_shared(lua_State *L, const sf_client *client)
+{
+  int32_t pids[SF_REGION_PROCESSES];
+  if (client->region == NULL) return;
+  lua_createtable(L, 0, 3);
+  sf_set_count(L, "processes", sf_region_processes(client->region, pids, SF_REGION_PROCESSES));
+  sf_set_count(L, "in_flight", client->slots.cells != NULL ? sf_cells_sum(client->region, client->slots.cells) : 0);
+  sf_set_count(L, "refused", sf_region_refused(client->region));
+  lua_setfield(L, -2, "shared");
 }
 
 int sf_lua_stats(lua_State *L)
@@ -64,8 +78,9 @@ int sf_lua_stats(lua_State *L)
   const sf_client *client = sf_check_client(L, 1);
   push_numbers(L, &client->numbers);
   sf_set_count(L, "queue", client->queue.count);
-  sf_set_count(L, "limit", sf_concurrency_limit(&client->slots, &client->config.concurrency));
-  sf_set_count(L, "retry_budget", (uint64_t)sf_budget_balance(&client->budget, &client->config.budget));
+  sf_set_count(L, "limit", sf_concurrency_limit(client->slots.level, &client->config.concurrency));
+  sf_set_count(L, "retry_budget", (uint64_t)sf_budget_balance(&client->words->budget, &client->config.budget));
+  push_shared(L, client);
   lua_createtable(L, (int)client->endpoint_count, 0);
   for (uint32_t i = 0; i < client->endpoint_count; i++) {
     push_endpoint(L, client, &client->endpoints[i]);

@@ -99,14 +99,14 @@ static sf_endpoint *endpoint_of(const sf_call *call, uint32_t target)
 
 static int64_t circuit_wait(const sf_endpoint *endpoint, int64_t now)
 {
-  return endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->breaker, &endpoint->breaker_config, now) : 0;
+  return endpoint->has_breaker ? sf_breaker_retry_in(&endpoint->words->breaker, &endpoint->breaker_config, now) : 0;
 }
 
 /* Half-open, and every probe is out: any moment may bring its answer, so the end of the lease is no wait to count on. */
 static bool probe_is_out(const sf_endpoint *endpoint, int64_t now)
 {
   return circuit_wait(endpoint, now) > 0 &&
-         sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_HALF_OPEN;
+         sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_HALF_OPEN;
 }
 
 /* When the target's key and lane would let a call through; SF_NEVER: no key is left. */
@@ -187,18 +187,16 @@ typedef struct sf_refusal {
 
 static bool take_slots(sf_client *client, sf_endpoint *endpoint)
 {
-  if (!sf_concurrency_acquire(&client->slots, &client->config.concurrency)) return false;
-  if (!endpoint->has_concurrency || sf_concurrency_acquire(&endpoint->slots, &endpoint->concurrency_config))
-    return true;
-  sf_concurrency_release(&client->slots, &client->config.concurrency, 0, SF_SLOT_IGNORED, 0);
+  if (!sf_slots_acquire(&client->slots, &client->config.concurrency, client->region)) return false;
+  if (sf_slots_acquire(&endpoint->slots, &endpoint->concurrency_config, client->region)) return true;
+  sf_slots_release(&client->slots, &client->config.concurrency, client->region, 0, SF_SLOT_IGNORED, 0);
   return false;
 }
 
 static void return_slots(sf_client *client, sf_endpoint *endpoint, int64_t now, sf_slot_effect effect, int64_t elapsed)
 {
-  sf_concurrency_release(&client->slots, &client->config.concurrency, now, effect, elapsed);
-  if (endpoint->has_concurrency)
-    sf_concurrency_release(&endpoint->slots, &endpoint->concurrency_config, now, effect, elapsed);
+  sf_slots_release(&client->slots, &client->config.concurrency, client->region, now, effect, elapsed);
+  sf_slots_release(&endpoint->slots, &endpoint->concurrency_config, client->region, now, effect, elapsed);
 }
 
 static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64_t now, sf_toll *tolls,
@@ -206,7 +204,7 @@ static bool take_rate(sf_call *call, sf_endpoint *endpoint, sf_lane *lane, int64
 {
   sf_client *client = call->client;
   sf_adaptive_config adaptive = sf_adaptive_config_default();
-  size_t count = list_tolls(call, &client->config.rate, &client->requests, &client->tokens, tolls);
+  size_t count = list_tolls(call, &client->config.rate, &client->words->requests, &client->words->tokens, tolls);
   count += list_tolls(call, &endpoint->rate_config, &lane->requests, &lane->tokens, tolls + count);
   *toll_count = count;
   *wait = take_tolls(tolls, count, now);
@@ -264,7 +262,7 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
     return false;
   }
   bool allowed = !endpoint->has_breaker ||
-                 sf_breaker_allow(&endpoint->breaker, &endpoint->breaker_config, now, &grant.permit, &wait);
+                 sf_breaker_allow(&endpoint->words->breaker, &endpoint->breaker_config, now, &grant.permit, &wait);
   grant.tokens = call->estimate;
   *out_of_memory = allowed && !sf_attempt_start(call, &grant, now);
   if (allowed && !*out_of_memory) {
@@ -272,7 +270,8 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
     return true;
   }
   if (allowed && endpoint->has_breaker)
-    sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, 0, &grant.permit, SF_BREAKER_IGNORE, -1);
+    sf_breaker_report(&endpoint->words->breaker, &endpoint->breaker_config, now, 0, &grant.permit, SF_BREAKER_IGNORE,
+                      -1);
   return_rate(call, endpoint, grant.lane, tolls, toll_count);
   return_slots(client, endpoint, now, SF_SLOT_IGNORED, 0);
   *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true };
@@ -304,7 +303,7 @@ void sf_admission_settle_tokens(sf_attempt *attempt, double used)
   const sf_rate_config *whole = &client->config.rate;
   const sf_rate_config *own = &sf_attempt_endpoint(attempt)->rate_config;
   if (whole->has_tokens)
-    sf_gcra_settle(&client->tokens, &whole->tokens, token_cost(call, whole), believable(used, &whole->tokens));
+    sf_gcra_settle(&client->words->tokens, &whole->tokens, token_cost(call, whole), believable(used, &whole->tokens));
   if (own->has_tokens)
     sf_gcra_settle(&attempt->lane->tokens, &own->tokens, token_cost(call, own), believable(used, &own->tokens));
   if (own->adaptive && !attempt->tokens_told) sf_quota_pace_settle(&attempt->lane->token_pace, call->estimate, used);
@@ -320,9 +319,9 @@ static void add_candidate(const sf_call *call, uint32_t index, sf_stage *stage)
   stage->candidates[stage->count++] = (sf_candidate){
     .priority = endpoint->priority,
     .weight = endpoint->weight,
-    .in_flight = endpoint->numbers.in_flight,
-    .ewma = &endpoint->latency,
-    .started_at = endpoint->started_at,
+    .in_flight = endpoint->numbers.in_flight + sf_slots_elsewhere(&endpoint->slots, call->client->region),
+    .ewma = &endpoint->words->latency,
+    .started_at = endpoint->words->started_at,
   };
 }
 
@@ -404,8 +403,8 @@ static bool is_waited_for(const sf_client *client, uint32_t endpoint)
 static bool is_free_beside(const sf_call *call, uint32_t target, bool again, int64_t now)
 {
   const sf_endpoint *endpoint = endpoint_of(call, target);
-  bool closed = !endpoint->has_breaker ||
-                sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_CLOSED;
+  bool closed = !endpoint->has_breaker || sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now,
+                                                              NULL) == SF_BREAKER_CLOSED;
   uint32_t index = call->plan->targets[target].endpoint;
   bool unused = again || !has_attempt_on(call, index);
   return closed && unused && is_open_to(call, target) && !is_waited_for(call->client, index);
@@ -432,7 +431,7 @@ sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
     *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_DEADLINE, .message = "the deadline has passed" };
     return SF_HOPELESS;
   }
-  if (!sf_concurrency_has_room(&client->slots, &client->config.concurrency)) {
+  if (!sf_slots_have_room(&client->slots, &client->config.concurrency, client->region)) {
     *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_DEADLINE, .client_wide = true };
     return SF_BLOCKED;
   }
@@ -446,7 +445,7 @@ sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
     }
   if (!anything_left(call)) return SF_HOPELESS;
   if (busy && client->config.rate.has_requests &&
-      sf_gcra_peek(&client->requests, &client->config.rate.requests, now, 1) > 0)
+      sf_gcra_peek(&client->words->requests, &client->config.rate.requests, now, 1) > 0)
     blockage->client_wide = true;
   bool too_late = blockage->until_ns != SF_NEVER && blockage->until_ns >= call->deadline_ns;
   return too_late && !blockage->hopeful ? SF_HOPELESS : SF_BLOCKED;

@@ -168,9 +168,9 @@ static void learn_pace(sf_attempt *attempt, const char *block, size_t length)
   int64_t now = sf_engine_now(attempt->call->engine);
   int64_t age = now - attempt->started_ns;
   sf_quota_hint quota = sf_hints_quota(block, length, sf_clock_unix());
-  sf_adaptive_headers(&lane->adaptive, now, &quota.requests, age, lane->sent - attempt->lane_sent);
+  sf_adaptive_headers(&lane->adaptive, now, &quota.requests, age, (double)(lane->sent - attempt->lane_sent));
   attempt->tokens_told = sf_quota_pace_told(&lane->token_pace, now, &quota.tokens, age,
-                                            lane->sent_tokens - attempt->lane_tokens);
+                                            (double)(lane->sent_tokens - attempt->lane_tokens));
 }
 
 /* When to come back. A 429 is heeded at once: until its owner has said what it means, others would be sent after it. */
@@ -180,7 +180,7 @@ static void heed(sf_attempt *attempt, const char *block, size_t length)
   attempt->hint = sf_hints_retry(block, length, sf_clock_unix());
   int64_t hint = sf_time_min(attempt->hint.after_ns, attempt->call->client->config.hint_cap_ns);
   if (attempt->status != 429 || hint <= 0) return;
-  lane->blocked_until = sf_time_max(lane->blocked_until, sf_time_add(sf_engine_now(attempt->call->engine), hint));
+  sf_lane_block(lane, sf_time_add(sf_engine_now(attempt->call->engine), hint));
 }
 
 static bool on_headers(sf_exchange *exchange, int status, const char *block, size_t length)
@@ -380,7 +380,7 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->tokens = grant->tokens;
   attempt->slots_held = true;
   attempt->lane_sent = ++attempt->lane->sent;
-  attempt->lane_tokens = attempt->lane->sent_tokens += attempt->tokens;
+  attempt->lane_tokens = attempt->lane->sent_tokens += (uint64_t)attempt->tokens;
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
   attempt->started_ns = now;

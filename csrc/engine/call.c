@@ -350,12 +350,12 @@ static void reward(sf_call *call)
   sf_client *client = call->client;
   const sf_budget_config *budget = &client->config.budget;
   if (call->attempt_count <= 1) {
-    sf_budget_reward(&client->budget, budget);
+    sf_budget_reward(&client->words->budget, budget);
     return;
   }
   bool failed = call->silence_attempt > 0 && call->deciding >= call->silence_attempt;
   int32_t cost = call->last_cost + call->beside_cost + (failed ? call->silence_cost : 0);
-  sf_budget_refund(&client->budget, budget, cost);
+  sf_budget_refund(&client->words->budget, budget, cost);
 }
 
 static void count_end(sf_call *call)

@@ -94,8 +94,8 @@ struct sf_attempt {
   sf_permit permit;
   double tokens; /* reserved */
   bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
-  bool tokens_told;              /* the provider's word on what is left was heard, and knows of its tokens */
-  double lane_sent, lane_tokens; /* what its lane had sent with it */
+  bool tokens_told;                /* the provider's word on what is left was heard, and knows of its tokens */
+  uint64_t lane_sent, lane_tokens; /* what its lane had sent with it */
   int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
   int64_t
       first_token_ns; /* plain answers: first byte of the body; streams: the event that was committed on; < 0 = none */

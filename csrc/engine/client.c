@@ -14,9 +14,10 @@ static void queue_fire(sf_timer *timer, int64_t now)
 
 static void endpoint_init(sf_endpoint *endpoint)
 {
-  sf_breaker_init(&endpoint->breaker);
-  sf_concurrency_init(&endpoint->slots);
-  sf_ewma_init(&endpoint->latency);
+  endpoint->words = &endpoint->own_words;
+  sf_endpoint_words_init(endpoint->words);
+  sf_concurrency_init(&endpoint->slots.held);
+  endpoint->slots.level = &endpoint->words->level;
 }
 
 sf_client *sf_client_new(const sf_client_config *config, uint32_t endpoint_count, uint32_t queue_capacity)
@@ -34,10 +35,10 @@ sf_client *sf_client_new(const sf_client_config *config, uint32_t endpoint_count
   client->queue.capacity = queue_capacity;
   client->queue.timer.due_ns = SF_NEVER;
   client->queue.timer.fire = queue_fire;
-  sf_gcra_init(&client->requests);
-  sf_gcra_init(&client->tokens);
-  sf_concurrency_init(&client->slots);
-  sf_budget_init(&client->budget);
+  client->words = &client->own_words;
+  sf_client_words_init(client->words);
+  sf_concurrency_init(&client->slots.held);
+  client->slots.level = &client->words->level;
   sf_hedge_init(&client->hedge, &config->hedging.config);
   for (uint32_t i = 0; i < endpoint_count; i++) endpoint_init(&client->endpoints[i]);
   return client;
@@ -74,7 +75,8 @@ static void endpoint_fini(sf_endpoint *endpoint)
   free_strings(endpoint->headers);
   free_strings(endpoint->owned);
   free_strings((char **)endpoint->line.resolve);
-  for (size_t i = 0; i < endpoint->lane_models * key_places(endpoint); i++) sf_free(endpoint->lanes[i]);
+  for (size_t i = 0; i < endpoint->lane_models * key_places(endpoint); i++) sf_free(endpoint->own_lanes[i]);
+  sf_free(endpoint->own_lanes);
   sf_free(endpoint->lanes);
   sf_free(endpoint->url);
   sf_numbers_free(&endpoint->numbers);
@@ -101,6 +103,7 @@ void sf_client_release(sf_client *client)
     sf_free(each);
   }
   sf_numbers_free(&client->numbers);
+  sf_region_release(client->region);
   sf_free(client);
 }
 
@@ -139,8 +142,10 @@ bool sf_client_attach(sf_client *client, sf_engine *engine)
   client->next = engine->clients;
   engine->clients = client;
   int64_t now = sf_engine_now(engine);
-  for (uint32_t i = 0; i < client->endpoint_count; i++)
-    if (client->endpoints[i].started_at == 0) client->endpoints[i].started_at = now;
+  for (uint32_t i = 0; i < client->endpoint_count; i++) {
+    int64_t never = 0;
+    atomic_compare_exchange_strong(&client->endpoints[i].words->started_at, &never, now);
+  }
   engine->transport->ops->expect(engine->transport, client->config.concurrency.limit);
   return true;
 }
@@ -200,10 +205,13 @@ static bool grow_lanes(sf_endpoint *endpoint, uint32_t model)
 {
   if (model < endpoint->lane_models) return true;
   size_t models = model + 8, old = endpoint->lane_models * key_places(endpoint), all = models * key_places(endpoint);
-  sf_lane **grown = sf_realloc(endpoint->lanes, all * sizeof *grown);
-  if (grown == NULL) return false;
-  memset(grown + old, 0, (all - old) * sizeof *grown);
-  endpoint->lanes = grown;
+  sf_lane ***lists[] = { &endpoint->lanes, &endpoint->own_lanes };
+  for (int i = 0; i < 2; i++) {
+    sf_lane **grown = sf_realloc(*lists[i], all * sizeof *grown);
+    if (grown == NULL) return false;
+    memset(grown + old, 0, (all - old) * sizeof *grown);
+    *lists[i] = grown;
+  }
   endpoint->lane_models = models;
   return true;
 }
@@ -212,15 +220,16 @@ sf_lane *sf_client_lane(sf_client *client, uint32_t endpoint_index, uint32_t key
 {
   sf_endpoint *endpoint = &client->endpoints[endpoint_index];
   if (!grow_lanes(endpoint, model)) return NULL;
-  sf_lane **place = &endpoint->lanes[model * key_places(endpoint) + key];
-  if (*place != NULL) return *place;
-  sf_lane *lane = sf_alloc_zero(sizeof *lane);
-  if (lane == NULL) return NULL;
-  sf_gcra_init(&lane->requests);
-  sf_gcra_init(&lane->tokens);
-  sf_adaptive_init(&lane->adaptive);
-  sf_quota_pace_init(&lane->token_pace, false);
-  *place = lane;
+  size_t index = model * key_places(endpoint) + key;
+  sf_lane *lane = endpoint->lanes[index];
+  if (lane != NULL) return lane;
+  if (client->region != NULL) lane = sf_commons_lane(client, endpoint_index, key, model);
+  if (lane == NULL) {
+    lane = endpoint->own_lanes[index] = sf_alloc_zero(sizeof *lane);
+    if (lane == NULL) return NULL;
+    sf_lane_init(lane);
+  }
+  endpoint->lanes[index] = lane;
   return lane;
 }
 

@@ -8,15 +8,11 @@
 #ifndef SF_CLIENT_H
 #define SF_CLIENT_H
 
-#include "../policy/adaptive_rate.h"
 #include "../policy/backoff.h"
-#include "../policy/balancer.h"
-#include "../policy/breaker.h"
-#include "../policy/concurrency.h"
 #include "../policy/hedge.h"
 #include "../policy/histogram.h"
-#include "../policy/retry_budget.h"
 #include "../policy/retry_rules.h"
+#include "commons.h"
 #include "engine.h"
 
 enum {
@@ -50,15 +46,6 @@ typedef struct sf_key {
   int64_t cooled_until; /* refused or spent: others first until then */
 } sf_key;
 
-/* One rate lane: endpoint + key + model. */
-typedef struct sf_lane {
-  sf_gcra requests, tokens;
-  sf_adaptive adaptive;
-  sf_quota_pace token_pace;
-  double sent, sent_tokens; /* attempts ever, and what they were taken for */
-  int64_t blocked_until;    /* the server said: not before */
-} sf_lane;
-
 typedef struct sf_endpoint {
   sf_line line;
   char *url;      /* without a slash at the end */
@@ -74,12 +61,10 @@ typedef struct sf_endpoint {
   sf_rate_config rate_config;
   char **owned; /* every string that `line` points to, NULL-terminated */
   /* state */
-  sf_breaker breaker;
-  sf_concurrency slots;
-  sf_ewma latency;
-  int64_t started_at;
-  sf_lane **lanes;    /* [model * key places + key], made on first use */
-  size_t lane_models; /* models that `lanes` has room for */
+  sf_endpoint_words *words, own_words;
+  sf_slots slots;
+  sf_lane **lanes, **own_lanes; /* [model * key places + key], found on first use; own: those that are private */
+  size_t lane_models;           /* models that `lanes` has room for */
   sf_numbers numbers;
 } sf_endpoint;
 
@@ -156,9 +141,9 @@ struct sf_client {
   sf_client *next;   /* in engine->clients */
   bool closed, dirty;
   sf_client *next_dirty;
-  sf_gcra requests, tokens;
-  sf_concurrency slots;
-  sf_budget budget;
+  sf_region *region; /* NULL = its words are private */
+  sf_client_words *words, own_words;
+  sf_slots slots;
   uint32_t refundable;           /* calls whose paid retry is under way */
   sf_call *unpaid, *last_unpaid; /* calls that wait for what those give back */
   sf_hedge hedge; /* its bucket is that of all calls; its estimator is for those that have none of their own */

@@ -114,7 +114,7 @@ static bool start(sf_call *call, bool hedge, bool again, int64_t now)
 static bool may_pay_for_silence(const sf_client *client)
 {
   const sf_budget_config *budget = &client->config.budget;
-  return 2 * sf_budget_balance(&client->budget, budget) >= (int64_t)budget->capacity;
+  return 2 * sf_budget_balance(&client->words->budget, budget) >= (int64_t)budget->capacity;
 }
 
 /*
@@ -126,10 +126,10 @@ static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
   sf_client *client = call->client;
   const sf_budget_config *budget = &client->config.budget;
   if (!hedge && !may_pay_for_silence(client)) return false;
-  int32_t paid = sf_budget_withdraw(&client->budget, budget, now, budget->transient_cost);
+  int32_t paid = sf_budget_withdraw(&client->words->budget, budget, now, budget->transient_cost);
   if (paid == SF_BUDGET_REFUSED) return false;
   if (!start(call, hedge, again, now)) {
-    sf_budget_refund(&client->budget, budget, paid);
+    sf_budget_refund(&client->words->budget, budget, paid);
     return false;
   }
   if (hedge) {

@@ -122,12 +122,12 @@ static bool refuse_hasty(sf_call *call)
 }
 
 /* The head of a line-up has to wait. */
-static void note_blockage(sf_line_up *line_up, const sf_blockage *blockage)
+static void note_blockage(sf_line_up *line_up, const sf_blockage *blockage, int64_t now)
 {
   bool shut = blockage->kind == SF_KIND_CIRCUIT_OPEN && !blockage->hopeful && blockage->until_ns != SF_NEVER;
   bool longer = shut && blockage->until_ns > line_up->shut_until_ns;
   line_up->blocked = true;
-  line_up->wake_ns = blockage->until_ns;
+  line_up->wake_ns = sf_commons_wake(line_up->first->client->region, now, blockage->until_ns);
   line_up->shut_until_ns = shut ? blockage->until_ns : 0;
   for (sf_call *call = longer ? line_up->first : NULL, *next; call != NULL; call = next) {
     next = call->next_waiting;
@@ -142,7 +142,7 @@ static bool would_miss_deadline(const sf_call *call, int64_t now)
   if (!client->config.rate.has_requests) return false;
   double ahead = 0;
   for (int i = 0; i <= call->priority; i++) ahead += client->queue.waiting[i];
-  double wait = (double)sf_gcra_peek(&client->requests, &client->config.rate.requests, now, 1) +
+  double wait = (double)sf_gcra_peek(&client->words->requests, &client->config.rate.requests, now, 1) +
                 ahead * client->config.rate.requests.period_ns;
   return wait > (double)(call->deadline_ns - now);
 }
@@ -170,8 +170,8 @@ void sf_queue_enter(sf_call *call)
     return;
   }
   if (first) {
-    note_blockage(call->line_up, &blockage);
-    set_timer(client, blockage.until_ns);
+    note_blockage(call->line_up, &blockage, now);
+    if (call->line_up != NULL) set_timer(client, call->line_up->wake_ns);
   } else if (call->line_up->first == call) {
     sf_queue_pump(client);
   } else if (refuse_hasty(call)) {
@@ -223,7 +223,7 @@ void sf_queue_pump(sf_client *client)
     each->wake_ns = SF_NEVER;
   }
   for (sf_line_up *line_up; !blockage.client_wide && (line_up = next_line_up(queue)) != NULL;)
-    if (try(line_up->first, now, &blockage) == SF_BLOCKED) note_blockage(line_up, &blockage);
+    if (try(line_up->first, now, &blockage) == SF_BLOCKED) note_blockage(line_up, &blockage, now);
     else blockage.client_wide = false;
   queue->pumping = false;
   set_timer(client, tidy(queue));

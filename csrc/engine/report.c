@@ -22,7 +22,7 @@ static void sample_latency(sf_attempt *attempt, sf_outcome outcome, int64_t now)
   case SF_EWMA_ELAPSED: sample = elapsed; break;
   default: return;
   }
-  sf_ewma *latency = &sf_attempt_endpoint(attempt)->latency;
+  sf_ewma *latency = &sf_attempt_endpoint(attempt)->words->latency;
   int64_t known = sf_ewma_value(latency, now, routing->decay_ns);
   if (outcome == SF_OUTCOME_LOSER_SILENT) sample = sf_time_max(elapsed, sf_time_add(known, known));
   else if (effect == SF_EWMA_ELAPSED && elapsed <= known) return;
@@ -36,7 +36,7 @@ static bool is_last_line(const sf_client *client, const sf_endpoint *endpoint, i
     const sf_endpoint *other = &client->endpoints[i];
     if (other == endpoint) continue;
     if (!other->has_breaker ||
-        sf_breaker_state_at(&other->breaker, &other->breaker_config, now, NULL) == SF_BREAKER_CLOSED)
+        sf_breaker_state_at(&other->words->breaker, &other->breaker_config, now, NULL) == SF_BREAKER_CLOSED)
       return false;
   }
   return true;
@@ -49,13 +49,13 @@ static void report_breaker(sf_attempt *attempt, sf_breaker_effect effect, int64_
   if (!endpoint->has_breaker) return;
   int64_t first_token = attempt->first_token_ns >= 0 ? attempt->first_token_ns - attempt->started_ns : -1;
   if (endpoint->breaker_config.slow_call_ns > 0 && is_last_line(call->client, endpoint, now)) first_token = -1;
-  sf_breaker_state before = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
-  sf_breaker_report(&endpoint->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
+  sf_breaker_state before = sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now, NULL);
+  sf_breaker_report(&endpoint->words->breaker, &endpoint->breaker_config, now, sf_random_unit(&call->engine->random),
                     &attempt->permit, effect, first_token);
-  sf_breaker_state after = sf_breaker_state_at(&endpoint->breaker, &endpoint->breaker_config, now, NULL);
+  sf_breaker_state after = sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now, NULL);
   if (attempt->permit.probe) sf_client_touch(call->client); /* whoever waits for a probe may be next */
   if (before == after) return;
-  if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->started_at = now;
+  if (before == SF_BREAKER_HALF_OPEN && after == SF_BREAKER_CLOSED) endpoint->words->started_at = now;
   sf_call_event(call, SF_EVENT_BREAKER_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,
                 (double)after);
   sf_client_touch(call->client);
@@ -66,14 +66,14 @@ static void report_rate(sf_attempt *attempt, sf_outcome outcome, int64_t now)
   sf_call *call = attempt->call;
   int64_t hint = sf_time_min(attempt->hint.after_ns, call->client->config.hint_cap_ns);
   if (hint > 0 && sf_outcome_effects[outcome].cost != SF_COST_NONE)
-    attempt->lane->blocked_until = sf_time_max(attempt->lane->blocked_until, sf_time_add(attempt->ended_ns, hint));
+    sf_lane_block(attempt->lane, sf_time_add(attempt->ended_ns, hint));
   if (!sf_attempt_endpoint(attempt)->rate_config.adaptive) return;
   sf_adaptive_config config = sf_adaptive_config_default();
   double before = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
   if (outcome == SF_OUTCOME_SUCCESS) sf_adaptive_success(&attempt->lane->adaptive, &config, now);
   if (outcome == SF_OUTCOME_THROTTLED)
     sf_adaptive_throttled(&attempt->lane->adaptive, &config, now, hint, now - attempt->started_ns,
-                          attempt->lane->sent - attempt->lane_sent);
+                          (double)(attempt->lane->sent - attempt->lane_sent));
   double after = sf_adaptive_rate(&attempt->lane->adaptive, &config, now);
   if (outcome == SF_OUTCOME_THROTTLED && after != before)
     sf_call_event(call, SF_EVENT_RATE_CHANGED, attempt->number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK, 0,
@@ -115,7 +115,7 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   sf_admission_release(attempt, effects->slot, now);
   report_breaker(attempt, effects->breaker, now);
   if (outcome == SF_OUTCOME_CANCELLED && attempt->any_response)
-    sf_breaker_alive(&sf_attempt_endpoint(attempt)->breaker);
+    sf_breaker_alive(&sf_attempt_endpoint(attempt)->words->breaker);
   sample_latency(attempt, outcome, now);
   sf_hedge_sample(attempt, effects->hedge, now);
   report_rate(attempt, outcome, now);

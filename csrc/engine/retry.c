@@ -77,7 +77,7 @@ static bool pay(sf_call *call, const sf_failure *failure)
   sf_cost_effect effect = sf_outcome_effects[failure->outcome].cost;
   bool throttled = effect == SF_COST_THROTTLED || (effect == SF_COST_BY_HINT && failure->hint_ns > 0);
   uint32_t cost = throttled ? budget->throttled_cost : budget->transient_cost;
-  int32_t paid = sf_budget_withdraw(&client->budget, budget, sf_engine_now(call->engine), cost);
+  int32_t paid = sf_budget_withdraw(&client->words->budget, budget, sf_engine_now(call->engine), cost);
   if (paid == SF_BUDGET_REFUSED) return false;
   call->last_cost = paid;
   if (paid > 0) expect_refund(call, true);
@@ -115,7 +115,7 @@ static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int6
   if (failure->pushed_back) call->max_attempts = call->attempt_count;
   if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure))) return;
   if (sf_hedge_replace(call, now) || !paid_step) return;
-  sf_budget_refund(&call->client->budget, &call->client->config.budget, call->last_cost);
+  sf_budget_refund(&call->client->words->budget, &call->client->config.budget, call->last_cost);
   call->last_cost = paid_before;
 }
 

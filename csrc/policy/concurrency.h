@@ -14,25 +14,33 @@ typedef struct sf_concurrency_config {
   uint32_t min, max;
 } sf_concurrency_config;
 
-typedef struct sf_concurrency {
-  _Atomic uint32_t limit; /* 0 = not yet started: the configured one */
-  _Atomic uint32_t in_flight;
-  _Atomic uint32_t peak;
+/* The limit, where it adapts; processes may share it. */
+typedef struct sf_concurrency_level {
+  _Atomic uint32_t limit;     /* 0 = not yet started: the configured one */
   _Atomic int64_t lowered_at; /* time of the last decrease */
   _Atomic int64_t raised_at;  /* time of the last increase */
+} sf_concurrency_level;
+
+/* What is held here. What others hold of the same limit comes in as `elsewhere`. */
+typedef struct sf_concurrency {
+  _Atomic uint32_t in_flight;
+  _Atomic uint32_t peak;
 } sf_concurrency;
 
 SF_BEGIN_DECLS
 
+void sf_concurrency_level_init(sf_concurrency_level *level);
 void sf_concurrency_init(sf_concurrency *limiter);
-bool sf_concurrency_acquire(sf_concurrency *limiter, const sf_concurrency_config *config);
-bool sf_concurrency_has_room(const sf_concurrency *limiter, const sf_concurrency_config *config);
+
+/* limit: as sf_concurrency_limit gives it, 0 = none. */
+bool sf_concurrency_acquire(sf_concurrency *limiter, uint32_t limit, uint32_t elsewhere);
+bool sf_concurrency_has_room(const sf_concurrency *limiter, uint32_t limit, uint32_t elsewhere);
 
 /* Gives one slot back, exactly once per acquire. elapsed_ns: how long it was held (the round trip). */
-void sf_concurrency_release(sf_concurrency *limiter, const sf_concurrency_config *config, int64_t now,
-                            sf_slot_effect effect, int64_t elapsed_ns);
+void sf_concurrency_release(sf_concurrency *limiter, sf_concurrency_level *level, const sf_concurrency_config *config,
+                            uint32_t elsewhere, int64_t now, sf_slot_effect effect, int64_t elapsed_ns);
 
-uint32_t sf_concurrency_limit(const sf_concurrency *limiter, const sf_concurrency_config *config);
+uint32_t sf_concurrency_limit(const sf_concurrency_level *level, const sf_concurrency_config *config);
 
 SF_END_DECLS
 

@@ -252,6 +252,7 @@ local function resolve(given, environment)
     keepalive = filled.keepalive, json = top.json, prices = filled.prices,
     continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),
     coalesce = switch(top_field.coalesce, top.coalesce), health = check_health(switch(top_field.health, top.health)),
+    shared = top.shared or nil,
     endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do

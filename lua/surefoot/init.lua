@@ -62,6 +62,7 @@ M.canceller = canceller.new
 ---@field keepalive table?
 ---@field allow_plaintext boolean?
 ---@field json table?
+---@field shared string?
 ---@field prices table<string, { input: number, output: number, cached_input: number? }>?
 
 ---@class surefoot.CallOptions
@@ -87,7 +88,11 @@ function M.new(configuration)
   if not ok then
     error("surefoot.new: " .. tostring(resolved):gsub("^surefoot%.new: ", ""), 2)
   end
-  return client.new(resolved, host)
+  local made, problem = pcall(client.new, resolved, host)
+  if not made then
+    error("surefoot.new: " .. tostring(problem), 2)
+  end
+  return problem
 end
 
 --- Makes a simulation: the real engine on a scripted network and a virtual clock. See surefoot.simulate's head.

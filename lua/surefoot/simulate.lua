@@ -238,6 +238,9 @@ function Simulation:client(given)
       copy[key] = value
     end
     copy.endpoints = endpoints_of(self, copy.endpoints)
+    if copy.shared then
+      error("shared: a simulation shares nothing, since its clock is virtual", 0)
+    end
     return config.resolve(copy, function() return "simulated-key" end)
   end)
   if not ok then

@@ -143,9 +143,8 @@ describe("config", function()
       health = false,
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
-    assert.same({}, { resolve(off).coalesce, resolve(off).health })
-    for key, value in pairs {
-      spend = { limit = 5 }, shared = "name", log = print } do
+    assert.same({}, { resolve(off).coalesce, resolve(off).health, resolve(off).shared })
+    for key, value in pairs { spend = { limit = 5 }, log = print } do
       assert.equal(key .. ": is not available in this version", problem { base_url = url, [key] = value })
     end
     assert.matches("^hedge%.quantil: unknown key; did you mean \"quantile\"%?",

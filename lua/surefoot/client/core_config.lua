@@ -72,7 +72,7 @@ return function(config, agent)
       strategy = routing.strategy, decay = routing.decay, slow_start = routing.slow_start, penalty = routing.penalty,
       explore = schema.explore,
     },
-    hedge = config.hedge,
+    hedge = config.hedge, shared = config.shared,
     limits = { response_bytes = limits.response_bytes, header_bytes = limits.header_bytes,
       event_bytes = limits.event_bytes, stream_buffer_bytes = limits.stream_buffer_bytes },
     endpoints = {},

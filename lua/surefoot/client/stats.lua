@@ -45,6 +45,8 @@ local M = {}
 
 ---@class surefoot.Stats: surefoot.Numbers
 ---@field queue integer         calls that wait
+---@field shared { processes: integer, in_flight: integer, refused: integer }? of all who share its state; refused:
+--- lines and lanes that found no room there, and are private
 ---@field coalesced integer     calls that shared one that had begun before
 ---@field limit integer         concurrency of the client
 ---@field retry_budget integer  what is left of it

@@ -89,7 +89,9 @@ function types.any(_, value)
 end
 
 function types.string(spec, value, path)
-  if type(value) ~= "string" or value == "" and not spec.empty then
+  if value == false and spec.off then
+    return value
+  elseif type(value) ~= "string" or value == "" and not spec.empty then
     expected(spec, value, path)
   elseif not spec.raw and value:find "[%z\r\n]" then
     fail(path, "contains a line break or a NUL byte")

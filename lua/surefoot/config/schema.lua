@@ -249,8 +249,9 @@ M.top = {
     { name = "per", type = "enum", values = { "hour", "day", "month", "total" }, default = "total",
       doc = "over which time" },
   } }),
-  later("shared", "share policy state with the processes of this machine that use the same name",
-    { type = "either", { type = "string" }, { type = "boolean" } }),
+  { name = "shared", type = "string", off = true,
+    doc = "share limits, circuits, latencies and counts in flight with the processes of this user and machine that say "
+      .. "the same name (1 to 64 letters, digits, `_`, `-` and `.`)" },
   later("log", "where to write what happens", { type = "either", { type = "function" }, { type = "boolean" } }),
 }
 
