@@ -99,11 +99,12 @@ function Crew:leave(token)
   end
 end
 
---- Nobody will turn this loop any more: gives up what is waited for.
+--- The loop drops its coroutines: they give up what they wait for. One that it resumes nevertheless goes on.
 function Crew:disband()
   local waiting = self.waiting
   self.waiting, self.leader = {}, nil
   for token in pairs(waiting) do
+    token.woken = true
     self.scheduler:abandon(token)
   end
 end

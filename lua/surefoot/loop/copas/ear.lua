@@ -1,7 +1,7 @@
 --- What copas.receive and LuaSocket's select take for a socket: ready when the engine has news, or its token is woken.
 
 ---@class surefoot.CopasEar
----@field token table?       whose coroutine waits for it
+---@field token table        whose coroutine waits for it
 ---@field crew surefoot.Crew
 ---@field engine table
 ---@field report fun(err: any)
@@ -26,11 +26,7 @@ function Ear:receive()
   return token.woken, "timeout"
 end
 
--- Called when copas drops everything (cancelall); before copas 4 also at the end of a coroutine that has waited for it.
-function Ear:close()
-  if self.token then
-    self.crew:disband()
-  end
-end
+-- Before copas 4 it closes what a coroutine has waited for last, when that ends.
+function Ear:close() end -- luacheck: no unused
 
 return Ear

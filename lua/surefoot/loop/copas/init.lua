@@ -14,7 +14,7 @@ local running = coroutine.running
 ---@return surefoot.HostAdapter
 return function(scheduler, copas)
   local is_direct, limit = threads.of(copas), require "socket"._SETSIZE or 1024
-  local sleep, remove = copas.pauseforever, copas.removethread
+  local sleep, remove, cancel_all = copas.pauseforever, copas.removethread, copas.cancelall
   local tokens = setmetatable({}, { __mode = "kv" }) -- coroutine -> what it waits by
   local crew, adapter = nil, { owns = is_direct }
 
@@ -24,9 +24,7 @@ return function(scheduler, copas)
   end
 
   local function lead(token)
-    local ear = setmetatable({ token = token, crew = crew, engine = scheduler.engine, report = report }, Ear)
-    copas.receive(ear)
-    ear.token = nil
+    copas.receive(setmetatable({ token = token, crew = crew, engine = scheduler.engine, report = report }, Ear))
   end
 
   crew = crews.new(scheduler, function(token)
@@ -35,17 +33,22 @@ return function(scheduler, copas)
     end
   end)
 
-  -- What is removed is dropped when it is to be resumed: it gives up its call, and is.
+  -- copas drops what was removed when it is to go on: it gives up what it waits for, and is.
   if remove then
     function copas.removethread(co, ...)
       local token = tokens[co]
       remove(co, ...)
       if token and token.co then
-        if token.holder then
-          token.holder:cancel "cancelled"
-        end
+        scheduler:abandon(token)
         token:wake()
       end
+    end
+  end
+
+  if cancel_all then
+    function copas.cancelall(...)
+      crew:disband()
+      return cancel_all(...)
     end
   end
 
