@@ -233,7 +233,7 @@ describe("a client that leaves #once", function()
     assert.equal(0, p:counters("a").aborted)
   end)
 
-  it("a hundred and fifty times at random moments costs no slot", function()
+  it("a hundred times at random moments costs no slot", function()
     local random = 7
     local function draw()
       random = (random * 16807) % 2147483647
@@ -245,7 +245,7 @@ describe("a client that leaves #once", function()
     local ways = { "/chat", "/told", paths["in a stream"], paths["in light threads"], paths["in surefoot.all"] }
     local open, opened = {}, 0
     repeat
-      if opened < 150 then
+      if opened < 100 then
         opened = opened + 1
         open[#open + 1] = { at = socket.gettime() + draw() * 0.15, n:open(ways[1 + math.floor(draw() * #ways)]) }
       end
@@ -256,7 +256,7 @@ describe("a client that leaves #once", function()
         end
       end
       socket.sleep(0.004)
-    until opened == 150 and #open == 0
+    until opened == 100 and #open == 0
     assert.is_table(idle(1.5 * nginx.pace))
     assert.is_true(lab.settled(n))
     p:reset()

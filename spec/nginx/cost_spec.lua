@@ -71,7 +71,7 @@ describe("a worker of nginx #once", function()
     p:profile("a", { fault = "hang" })
     local connection = n:open "/wait"
     assert(p:wait("a", function(counters) return counters.in_flight == 100 end))
-    socket.sleep(0.5) -- libcurl looks once more after it has begun to connect
+    socket.sleep(0.3) -- libcurl looks once more after it has begun to connect
     local wakeups, cpu = quiet(1)
     connection:close()
     -- about 4 wake-ups and 0.3 ms of the processor a second: the look after those that nginx has ended

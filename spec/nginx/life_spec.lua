@@ -1,7 +1,6 @@
--- What happens to workers: reloads, exits, kills, a Lua state for every request, a master that tried calls before it
--- forked. Calls are answered or fail at once, the next worker is as good as the last, and nothing stays behind.
+-- What happens to workers: reloads, exits, kills, a master that tried calls before it forked. Calls are answered or
+-- fail at once, the next worker is as good as the last, and nothing stays behind.
 
-local build = require "spec.support.build"
 local lab = require "spec.nginx.lab"
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
@@ -12,7 +11,7 @@ local usage = require "spec.support.usage"
 local CHAT = [[local lab = require "lab" lab.tell(lab.client:chat(ngx.var.arg_x or "x"))]]
 
 describe("a worker of nginx #once", function()
-  local p, n, allowed, ending
+  local p, n, allowed
 
   setup(function()
     p = provider.start { lines = { "a", "b" } }
@@ -21,19 +20,18 @@ describe("a worker of nginx #once", function()
   teardown(function()
     assert.same({}, p:errors())
     p:stop()
-    build.clean()
   end)
 
   before_each(function()
     p:reset()
-    allowed, ending = nil, nil
+    allowed = nil
   end)
 
   after_each(function()
     local made = n
     n = nil
     if made then
-      made:stop(allowed, ending)
+      made:stop(allowed)
     end
   end)
 
@@ -176,60 +174,12 @@ describe("a worker of nginx #once", function()
     end)
   end
 
-  it("may have a Lua state for every request, even while names are looked up, and gets back all it lent", function()
-    local locations = { ["/slow"] = [[
-      local client = require("surefoot").new {
-        base_url = "https://api.slow.invalid/v1", api_key = "sk-test-0123456789", model = "m",
-        timeout = { connect = 0.1 }, retry = { max_attempts = 1 },
-      }
-      local _, err = client:chat "x"
-      ngx.print(err.kind, " ", err.phase)
-    ]] }
-    -- each lookup goes on for 3 s in a thread, after the state that began it was closed
-    local slow = not nginx.sanitized and { LD_PRELOAD = build.library "spec/integration/slow_names.c" } or nil
-    local function look_up()
-      assert.equal("timeout connect", slow and get "/slow" or "timeout connect")
-    end
-    -- nothing but the requests loads the module: it would go with their states if it were not held
-    start { code_cache = false, env = slow, locations = locations, init = "" }
-    ending = "QUIT" -- a state that is cut off complains of its semaphores
-    local worker = n:workers()[1]
-    local function at_rest()
-      return process.wait_for(function() return usage.threads(worker) == 1 end, 5 * nginx.pace)
-    end
-    get "/chat"
-    assert(at_rest())
-    local files = usage.files(worker)
-    for _ = 1, 3 do
-      look_up()
-    end
-    p:profile("a", { delay = 0.02 })
-    for round = 1, 2 do
-      local connections = {}
-      for i = 1, 20 do
-        connections[i] = n:open(("/chat?x=%d-%d"):format(round, i), { Connection = "close" })
-      end
-      for i = 1, 20 do
-        assert.equal(("echo: %d-%d"):format(round, i), assert(connections[i]:response()).body)
-        connections[i]:close()
-      end
-    end
-    assert(at_rest(), "threads are left")
-    assert(process.wait_for(function() return usage.files(worker) <= files end, nginx.pace), "files are left open")
-    assert.same({ worker }, n:workers())
-    look_up()
-    local old = n:reload()
-    assert.is_number(n:gone(old, 2 * nginx.pace))
-    assert.equal("echo: x", get "/chat")
-  end)
-
   it("owes nothing to a master that tried calls, and made an engine", function()
     start { workers = 3, init = [[
       local lab = require "lab"
       lab.seen.chat = lab.said(lab.client:chat "x")
       lab.surefoot.pollfd()
       lab.surefoot.step()
-      lab.seen.master = ngx.config.nginx_version
     ]], locations = {
       ["/who"] = [[local lab = require "lab" ngx.print(ngx.worker.pid(), " ", lab.said(lab.client:chat "who"))]],
     } }
@@ -245,12 +195,7 @@ describe("a worker of nginx #once", function()
       end
       return count == 3
     end, 10 * nginx.pace))
-    local master = n.pid
-    assert.is_true(usage.threads(master) == 1)
-    for pid in pairs(seen) do
-      local quiet = usage.wakeups(tonumber(pid))
-      assert.is_true(quiet < 5000, "they wake each other")
-    end
+    assert.equal(1, usage.threads(n.pid))
     local old = n:reload()
     assert.equal("echo: x", get "/chat")
     assert.is_number(n:gone(old))

@@ -130,7 +130,7 @@ describe("a stream through nginx #once", function()
     local grown = usage.memory(worker) - before
     assert.is_true(grown < 4 * MEGABYTE * nginx.pace, grown .. " bytes more")
     local quiet = usage.wakeups(worker)
-    socket.sleep(0.5)
+    socket.sleep(0.3)
     assert.is_true(usage.wakeups(worker) - quiet <= 6, "it turns while nobody reads")
     connection.buffer = head .. "\r\n\r\n" .. connection.buffer
     local response = assert(connection:response())
