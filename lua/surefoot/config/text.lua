@@ -42,7 +42,9 @@ local words = {
   integer = function(spec) return range(spec, "a whole number") end,
   bytes = function(spec) return range(spec, "bytes") end,
   boolean = function() return "true or false" end,
-  string = function(spec) return spec.empty and "a string" or "a string that is not empty" end,
+  string = function(spec)
+    return (spec.empty and "a string" or "a string that is not empty") .. (spec.off and ", or false" or "")
+  end,
   enum = function(spec) return "one of " .. quoted(spec.values) end,
   header_map = function(spec) return format("a table of at most %d header names and values", spec.max) end,
   key = function() return "a string, a list of strings, or a function" end,
