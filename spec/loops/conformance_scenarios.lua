@@ -34,7 +34,7 @@ scenario("calls one after another", function(world, say)
 end)
 
 scenario("calls side by side", function(world, say)
-  world.profile("a", { delay = 0.1 })
+  world.profile("a", { delay = 0.3 })
   local client, functions, texts = world.client(), {}, {}
   for i = 1, 20 do
     functions[i] = function() return client:chat(("%d"):format(i)) end
@@ -48,12 +48,12 @@ end)
 
 scenario("answers out of order", function(world, say)
   local by_model, functions, order = {}, {}, {}
-  for i = 1, 4 do
-    by_model["m" .. i] = { delay = 0.4 - i * 0.08 }
+  for i = 1, 3 do
+    by_model["m" .. i] = { delay = 0.8 - i * 0.2 }
   end
   world.profile("a", { by_model = by_model })
   local client = world.client()
-  for i = 1, 4 do
+  for i = 1, 3 do
     functions[i] = function()
       local request = user(("%d"):format(i))
       request.model = "m" .. i
@@ -223,7 +223,7 @@ end)
 
 scenario("a silent line, and another", function(world, say)
   world.profile("a", { fault = "hang" })
-  say("", world.client():chat("hello", { timeout = { first_byte = 0.2 } }))
+  say("", world.client():chat("hello", { timeout = { first_byte = 0.4 } }))
 end)
 
 scenario("a cut, then well", function(world, say)
@@ -262,7 +262,7 @@ end)
 
 scenario("a deadline that ends a stream", function(world, say)
   world.profile("a", { stream = { endless = true, chunk_delay = 0.02 }, answer = { chunk_bytes = 100 } })
-  local stream = assert(world.client():stream("x", { deadline = 0.3 }))
+  local stream = assert(world.client():stream("x", { deadline = 0.5 }))
   local text, _, result, err = worlds.read_all(stream)
   say("", result, err, #text > 0 and "with text" or "without")
 end)

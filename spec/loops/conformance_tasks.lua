@@ -29,7 +29,7 @@ scenario("cancelled while an answer is awaited", function(world, say)
 end)
 
 scenario("the first of several is cancelled", function(world, say)
-  world.profile("a", { delay = 0.3 })
+  world.profile("a", { delay = 0.5 })
   local client, canceller, texts = world.client(), surefoot.canceller(), {}
   local outcomes = worlds.side_by_side {
     function() return client:chat("1", { cancel = canceller }) end,
@@ -163,7 +163,7 @@ scenario("closed while an answer is awaited", function(world, say)
 end)
 
 scenario("closed with draining", function(world, say)
-  world.profile("a", { delay = 0.1 })
+  world.profile("a", { delay = 0.4 })
   local client = world.client()
   say("", worlds.disturbed(world, function() return client:chat "hello" end, function() client:close { drain = 5 } end))
 end)
@@ -178,7 +178,7 @@ scenario("sleeps in order", function(_, say)
       order[#order + 1] = name
     end
   end
-  worlds.side_by_side { sleeper("third", 0.15), sleeper("first", 0), sleeper("fourth", 0.23), sleeper("second", 0.07) }
+  worlds.side_by_side { sleeper("third", 0.4), sleeper("first", 0), sleeper("second", 0.2) }
   say("", nil, nil, table.concat(order, " "))
 end)
 
@@ -195,7 +195,7 @@ end)
 scenario("a task is waited for, but not long enough", function(_, say)
   local outcome = worlds.side_by_side { function()
     local task = surefoot.spawn(function()
-      surefoot.sleep(0.1)
+      surefoot.sleep(0.3)
       return "done"
     end)
     local value, err = task:wait(0.01)
@@ -254,7 +254,7 @@ scenario("tasks that begin tasks", function(world, say)
 end)
 
 scenario("batch", function(world, say)
-  world.profile("a", { delay = 0.03, sequence = { {}, {}, fail_with(400) } })
+  world.profile("a", { delay = 0.06, sequence = { {}, {}, fail_with(400) } })
   local requests, texts = {}, {}
   for i = 1, 12 do
     requests[i] = ("%d"):format(i)
