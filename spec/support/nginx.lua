@@ -183,6 +183,7 @@ Nginx.__index = Nginx
 
 -- Runs nginx until whoever holds the other end of its standard input closes it, or is gone.
 local KEEPER = [[
+trap : HUP INT TERM
 D=%s; ulimit -n $(ulimit -Hn)
 env -u LD_PRELOAD %s %s -p "$D" -c "$D/nginx.conf" -e "$D/error.log" >"$D/output" 2>&1 </dev/null &
 pid=$!
