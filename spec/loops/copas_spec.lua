@@ -7,6 +7,7 @@ local core = require "surefoot.binding"
 local env = require "spec.support.env"
 local owned = require "spec.loops.owned"
 local pace = require "spec.support.pace"
+local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 local socket = require "socket"
 local surefoot = require "surefoot"
@@ -145,7 +146,7 @@ local kinds = {
 }
 if checkout then
   local copas, why = library(checkout .. "/src/?.lua;", "copas")
-  kinds[3] = { name = "the copas of COPAS_CHECKOUT", library = copas, why = why }
+  kinds[3] = { name = "the copas of COPAS_CHECKOUT", library = copas, why = why, path = checkout .. "/src/?.lua" }
 end
 
 for _, one in ipairs(kinds) do
@@ -289,6 +290,36 @@ for _, one in ipairs(kinds) do
         home.spawn(function() text = assert(client:chat "x").text end)
         assert.equal("", home.run())
         assert.equal("echo: x", text)
+      end)
+    end
+
+    if copas.addserver then
+      it("has an example", function()
+        p:reset()
+        p:profile("a", { delay = 0.3 * pace, answer = { chunks = 5 } })
+        local port, path = provider.free_ports(1)[1], (one.path or "") .. ";;"
+        local pid = process.spawn { "env", "LUA_PATH=" .. path, env.lua, "-l", "spec.helper", "examples/copas.lua",
+          p.lines.a.url, "m", tostring(port) }
+        local peers = {}
+        finally(function()
+          process.stop(pid)
+          for i = 1, #peers do
+            peers[i]:close()
+          end
+        end)
+        for i = 1, 3 do
+          peers[i] = assert(process.wait_for(function() return socket.connect("127.0.0.1", port) end))
+          peers[i]:settimeout(10 * pace)
+          peers[i]:send(i < 3 and "line " .. i .. "\n" or "")
+        end
+        assert(p:wait("a", function(c) return c.in_flight == 2 end))
+        peers[3]:send "?\n"
+        assert.equal("2 waiting", peers[3]:receive())
+        assert.same({ "echo: line 1", "echo: line 2" }, { peers[1]:receive(), (peers[2]:receive()) })
+        p:profile("a", { status = { code = 401 } })
+        peers[3]:send "line 3\n"
+        assert.matches("^failed: unauthorized: ", (peers[3]:receive()))
+        assert.is_true(process.alive(pid))
       end)
     end
   end)

@@ -214,4 +214,24 @@ describe("cqueues", function()
     assert.equal("echo: before\necho: child\necho: after\n", result.stdout)
     assert.equal(0, result.status)
   end)
+
+  it("has an example", function()
+    p:reset()
+    p:profile("a", { delay = 0.1, answer = { chunks = 5 } })
+    local command = { "timeout", "30", env.lua, "-l", "spec.helper", "examples/cqueues.lua", p.lines.a.url, "m" }
+    local result = env.run(command)
+    assert.equal(0, result.status, result.stderr)
+    for _, what in ipairs { "a river", "a mountain", "a lake" } do
+      assert.matches(("Name %s.\n  echo: Name %s.\n"):format(what, what), result.stdout)
+    end
+    assert.matches("\n  echo: Tell a story of three sentences. %(%d+ pieces%)\n", result.stdout)
+    assert.matches("^0.2 s, %d under way\n", result.stderr)
+    assert.equal(4, p:counters("a").peak)
+    p:profile("a", { fault = "hang" })
+    command[2] = "--signal=INT"
+    table.insert(command, 3, tostring(0.5 * pace))
+    result = env.run(command)
+    local _, cancelled = result.stdout:gsub("  cancelled: ", "")
+    assert.equal(4, cancelled, result.stderr)
+  end)
 end)
