@@ -379,8 +379,9 @@ bool sf_attempt_start(sf_call *call, const sf_grant *grant, int64_t now)
   attempt->permit = grant->permit;
   attempt->tokens = grant->tokens;
   attempt->slots_held = true;
-  attempt->lane_sent = ++attempt->lane->sent;
-  attempt->lane_tokens = attempt->lane->sent_tokens += (uint64_t)attempt->tokens;
+  uint64_t tokens = (uint64_t)attempt->tokens;
+  attempt->lane_sent = atomic_fetch_add_explicit(&attempt->lane->sent, 1, memory_order_relaxed) + 1;
+  attempt->lane_tokens = atomic_fetch_add_explicit(&attempt->lane->sent_tokens, tokens, memory_order_relaxed) + tokens;
   attempt->timer = (sf_timer){ .due_ns = SF_NEVER, .fire = phase_fire };
   attempt->hint = (sf_retry_hint){ .after_ns = -1, .should_retry = -1 };
   attempt->started_ns = now;

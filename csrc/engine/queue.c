@@ -121,18 +121,20 @@ static bool refuse_hasty(sf_call *call)
   return true;
 }
 
-/* The head of a line-up has to wait. */
-static void note_blockage(sf_line_up *line_up, const sf_blockage *blockage, int64_t now)
+/* The head of a line-up has to wait; returns until when at most. */
+static int64_t note_blockage(sf_line_up *line_up, const sf_blockage *blockage, int64_t now)
 {
   bool shut = blockage->kind == SF_KIND_CIRCUIT_OPEN && !blockage->hopeful && blockage->until_ns != SF_NEVER;
   bool longer = shut && blockage->until_ns > line_up->shut_until_ns;
+  int64_t wake_ns = sf_commons_wake(line_up->first->client->region, now, blockage->until_ns);
   line_up->blocked = true;
-  line_up->wake_ns = sf_commons_wake(line_up->first->client->region, now, blockage->until_ns);
+  line_up->wake_ns = wake_ns;
   line_up->shut_until_ns = shut ? blockage->until_ns : 0;
   for (sf_call *call = longer ? line_up->first : NULL, *next; call != NULL; call = next) {
     next = call->next_waiting;
     refuse_hasty(call);
   }
+  return wake_ns;
 }
 
 /* With a request rate for the whole client, the wait behind those before it is known: can it be in time? */
@@ -170,8 +172,7 @@ void sf_queue_enter(sf_call *call)
     return;
   }
   if (first) {
-    note_blockage(call->line_up, &blockage, now);
-    if (call->line_up != NULL) set_timer(client, call->line_up->wake_ns);
+    set_timer(client, note_blockage(call->line_up, &blockage, now));
   } else if (call->line_up->first == call) {
     sf_queue_pump(client);
   } else if (refuse_hasty(call)) {

@@ -1,5 +1,6 @@
 -- surefoot.run on the main thread waited for tasks that another loop runs, which stood still meanwhile. When it failed,
--- whoever waited by that loop was forgotten, and its own tasks stayed, with their calls, where nobody would resume them.
+-- whoever waited by that loop was forgotten, and its own tasks stayed, with their calls, where nobody would resume
+-- them.
 
 local native = require "surefoot.loop.native"
 local surefoot = require "surefoot"
