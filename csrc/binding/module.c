@@ -107,6 +107,8 @@ int luaopen_surefoot_core(lua_State *L)
   pin();
   lua_newtable(L);
   sf_set_string(L, "libcurl", sf_transport_curl_version());
+  if (lua_pushthread(L)) lua_setfield(L, -2, "main_thread"); /* where 5.1 says nil of it; absent if not loaded there */
+  else lua_pop(L, 1);
   sf_open_wire(L);
   sf_open_policy(L);
   sf_open_plain(L);
