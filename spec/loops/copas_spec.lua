@@ -3,7 +3,6 @@
 -- folder whose src/ has it, and what it needs in turn: binaryheap, timerwheel, coxpcall.
 
 local Ear = require "surefoot.loop.copas.ear"
-local core = require "surefoot.binding"
 local env = require "spec.support.env"
 local owned = require "spec.loops.owned"
 local pace = require "spec.support.pace"
@@ -131,13 +130,6 @@ local function home_of(copas)
   return home
 end
 
-local NO_MAIN_THREAD = "this build does not know the main thread, where copas' coroutines are looked up"
-
-local function missing_of(copas, why)
-  local is_blind = _VERSION == "Lua 5.1" and not core.main_thread
-  return not copas and why or is_blind and NO_MAIN_THREAD or nil
-end
-
 local checkout = os.getenv "COPAS_CHECKOUT"
 local kinds = {
   { name = "the copas that is installed", library = library("", "copas"),
@@ -152,9 +144,8 @@ end
 for _, one in ipairs(kinds) do
   describe(one.name, function()
     local p, copas = nil, one.library
-    local missing = missing_of(copas, one.why)
-    if missing then
-      it("waits", function() env.skip(tostring(missing)) end)
+    if not copas then
+      it("waits", function() env.skip(tostring(one.why)) end)
       return
     end
 

@@ -8,6 +8,7 @@ local M = {}
 
 local getinfo, getlocal, running = debug.getinfo, debug.getlocal, coroutine.running
 
+-- Where a coroutine has loaded the core, it does not know. From 5.2 on Lua does (LUA_RIDX_MAINTHREAD).
 local MAIN = core.main_thread or _VERSION ~= "Lua 5.1" and debug.getregistry()[1] or nil
 
 -- Whom the thread has resumed, if by code of this source.
