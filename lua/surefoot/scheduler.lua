@@ -248,7 +248,7 @@ end
 --- Why nothing can wait in this place, in words for people; nil where it can.
 ---@return string?
 function Scheduler:refusal()
-  return self.hosts and not self.adapter and self.hosts:refusal() or nil
+  return self.hosts and not self.adapter and outside(self.hosts.refusal, self.hosts) or nil
 end
 
 --- A waiter for the context of the caller, and the task that is running, if any.
@@ -261,7 +261,8 @@ function Scheduler:waiter()
   end
   local adapter = self:host()
   if adapter then
-    return setmetatable({ adapter = adapter, woken = false }, Adapted), task
+    -- A loop of the user's does not tell of a coroutine that was dropped: the collector does, if nothing is held.
+    return setmetatable({ adapter = adapter, woken = false, is_watched = not self.adapter }, Adapted), task
   end
   return setmetatable({ scheduler = self, woken = false }, Blocking), task
 end
@@ -294,7 +295,7 @@ function Scheduler:wait(id, task, holder)
     end
     parked[id], task.waiting, task.id, task.holder = task, task, id, holder
     yield(PARKED)
-    task.waiting = nil
+    task.waiting, task.holder = nil, nil
   else
     local waiter = self:waiter()
     parked[id], waiter.id = waiter, id

@@ -49,7 +49,7 @@ M.cancelled = cancelled
 ---@field private joiners table            waiters of those who wait for it
 ---@field private waiting table?           its own waiter, while it waits
 ---@field private id integer?              as the waiter of an id of the engine: that id
----@field private holder table?             and what is cancelled should it not be able to wait
+---@field private holder table?             while it waits: what is cancelled should it not be able to
 ---@field call table?                      the call it waits for: cancelling the task cancels that. Calls may be nested
 ---@field private interrupted boolean?     cancelled, and not told yet
 ---@field private cancels integer?         how often it was cancelled
@@ -111,12 +111,13 @@ end
 
 -- A wait that threw, since there was no yielding where it stood: what the task waited for is given up.
 local function forsake(task)
-  local waiter = task.waiting
-  if waiter.holder == task.call then
+  local waiter, holder = task.waiting, task.holder
+  if task.call == holder then
     task.call = nil
   end
-  task.waiting = nil
+  waiter.holder = holder
   task.scheduler:abandon(waiter)
+  task.waiting, task.holder, waiter.holder = nil, nil, nil
 end
 
 M.forsake = forsake
@@ -177,13 +178,13 @@ local function suspend(waiter, task, holder)
     if task.waiting then
       forsake(task)
     end
-    task.waiting = waiter
+    task.waiting, task.holder = waiter, holder
   end
-  waiter.holder = holder
+  waiter.holder = waiter.is_watched and holder or nil
   waiter:suspend()
   waiter.holder = nil
   if task then
-    task.waiting = nil
+    task.waiting, task.holder = nil, nil
   end
 end
 
