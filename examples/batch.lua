@@ -34,4 +34,4 @@ for kind, count in pairs(summary.errors) do
   print(("%d x %s"):format(count, kind))
 end
 client:close()
-os.exit(summary.failed == 0)
+os.exit(summary.failed == 0 and 0 or 1)

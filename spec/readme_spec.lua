@@ -36,7 +36,7 @@ describe("README.md", function()
     for i, code in ipairs(list) do
       code = code:gsub("do %.%.%. end", "do end")
       local ok, problem = load(code)
-      assert(ok, ("block %d: %s\n%s"):format(i, problem, code))
+      assert(ok, ("block %d: %s\n%s"):format(i, tostring(problem), code))
     end
   end)
 

@@ -73,8 +73,10 @@ describe("a stream that breaks off over", function()
   local function read(options)
     local stream, err = client:stream("six pieces of text, please", options)
     local texts = {}
-    for chunk in assert(stream, err):chunks() do
+    local chunk = assert(stream, err)()
+    while chunk do
       texts[#texts + 1] = chunk.text
+      chunk = stream()
     end
     return table.concat(texts), stream:result()
   end
@@ -136,8 +138,10 @@ describe("a stream that breaks off over", function()
           for i = 1, 30 do
             surefoot.spawn(function()
               local stream, texts = assert(client:stream("this is stream number " .. i)), {}
-              for chunk in stream:chunks() do
+              local chunk = stream()
+              while chunk do
                 texts[#texts + 1] = chunk.text
+                chunk = stream()
               end
               local result = assert(stream:result())
               local expected = "echo: this is stream number " .. i

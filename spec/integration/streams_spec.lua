@@ -78,8 +78,10 @@ describe("streams over", function()
 
   local function read(stream)
     local texts = {}
-    for chunk in stream:chunks() do
+    local chunk = stream()
+    while chunk do
       texts[#texts + 1] = chunk.text
+      chunk = stream()
     end
     return table.concat(texts), stream:result()
   end

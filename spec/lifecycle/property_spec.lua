@@ -2,6 +2,7 @@
 -- the runs; a failure names its seed. In every third run all times are halves of a second, so that events coincide; in
 -- every fourth calls are hedged. The fastest interpreter plays most of them.
 local errors = require "surefoot.errors"
+local guard = require "surefoot.guard"
 local sim = require "spec.support.sim"
 local surefoot = require "surefoot"
 
@@ -189,7 +190,7 @@ local function begin(run, id)
     lab.sim.scheduler:sleep(start)
     call.began = lab.sim:now()
     call.deadline_at = call.began + options.deadline
-    local ok, result, err = pcall(lab.client.chat, lab.client, "question " .. id .. "!", options)
+    local ok, result, err = guard.call(lab.client.chat, lab.client, "question " .. id .. "!", options)
     call.settled, call.at = call.settled + 1, lab.sim:now()
     call.outcome = ok and (result or err) or { kind = "thrown", attempts = {} }
     call.result, call.threw = ok and result, not ok and result

@@ -120,8 +120,11 @@ end)
 describe("client:each", function()
   local function collect(client, requests, options)
     local seen = {}
-    for index, result, err in client:each(requests, options) do
+    local next_result = client:each(requests, options)
+    local index, result, err = next_result()
+    while index do
       seen[#seen + 1] = index .. ":" .. (result and result.text or err.kind)
+      index, result, err = next_result()
     end
     return seen
   end

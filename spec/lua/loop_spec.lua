@@ -135,9 +135,12 @@ describe("against a real provider", function()
     assert.equal(10, p:counters("a").peak)
     local seen = 0
     surefoot.run(function()
-      for index, result in client:each(requests) do
+      local next_result = client:each(requests)
+      local index, result = next_result()
+      while index do
         assert.equal("echo: r" .. index, result.text)
         seen = seen + 1
+        index, result = next_result()
       end
     end)
     assert.equal(20, seen)

@@ -75,9 +75,11 @@ local function watch(lab, options, request, open)
   if not stream then
     return nil, nil, failure
   end
-  for chunk in stream:chunks() do
+  local chunk = stream()
+  while chunk do
     shown[#shown + 1] = chunk.text or chunk.reasoning and "(" .. chunk.reasoning .. ")" or chunk.finish_reason
       or chunk.tool_calls and "call" or chunk.error and chunk.error.kind or not chunk.usage and "?" or nil
+    chunk = stream()
   end
   local result, err = stream:result()
   return table.concat(shown, "|"), result, err

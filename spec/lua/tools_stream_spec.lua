@@ -69,8 +69,10 @@ local function watch(lab, tools, options)
     if not stream then
       return
     end
-    for chunk in stream:chunks() do
+    local chunk = stream()
+    while chunk do
       seen.at[#seen.at + 1] = sim.time(lab.sim:now()) .. " " .. words(chunk)
+      chunk = stream()
     end
     seen.result, seen.err = stream:result()
   end)

@@ -6,16 +6,19 @@ local requests = { "a", "b", "c", "d", "e", "f" }
 
 local function read(lab)
   local switch, told, kinds = surefoot.canceller(), {}, {}
-  for i, result, err in lab.client:each(requests, { concurrency = 2, cancel = switch }) do
+  local next_result = lab.client:each(requests, { concurrency = 2, cancel = switch })
+  local i, result, err = next_result()
+  while i do
     told[#told + 1] = i
     kinds[i] = result and "ok" or err.kind
     switch:cancel()
+    i, result, err = next_result()
   end
   table.sort(told)
   assert.same({ 1, 2, 3, 4, 5, 6 }, told)
   assert.equal("ok", kinds[1])
-  for i = 3, 6 do
-    assert.equal("cancelled", kinds[i])
+  for j = 3, 6 do
+    assert.equal("cancelled", kinds[j])
   end
 end
 

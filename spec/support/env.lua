@@ -17,6 +17,13 @@ M.build = os.getenv "SUREFOOT_BUILD" or "build/" .. M.variant
 ---PUC Lua 5.1 cannot yield across pcall, the iterator of a for loop, or a metamethod; the others can.
 M.yields_everywhere = M.variant ~= "lua5.1"
 
+-- What not every Lua has: in words, and whether this one does.
+local FEATURES = {
+  closing = { "closes what a loop or a block held", _VERSION == "Lua 5.4" },
+  ephemerons = { "collects weak keys that their values refer to", _VERSION ~= "Lua 5.1" },
+  pairs = { "asks __pairs", _VERSION ~= "Lua 5.1" },
+}
+
 ---True under the sanitizers.
 M.sanitized = M.build:find "asan" ~= nil
 
@@ -86,6 +93,15 @@ end
 function M.skip(reason)
   io.stderr:write("\nskipped: ", reason, "\n")
   pending_of_test()(reason)
+end
+
+---Leaves the running test out where this Lua cannot do what it is about.
+---@param feature "closing" | "ephemerons" | "pairs"
+function M.need_of_lua(feature)
+  local words, is_here = FEATURES[feature][1], FEATURES[feature][2]
+  if not is_here then
+    M.skip(("not every Lua %s, and %s does not"):format(words, M.variant))
+  end
 end
 
 ---Leaves the running test out when a program is missing.

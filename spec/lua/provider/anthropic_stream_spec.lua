@@ -14,7 +14,7 @@ end
 local function frames(list)
   local lines = {}
   for i, data in ipairs(list) do
-    lines[i] = ("event: %s\ndata: %s\n\n"):format(data:match '"type": ?"([%w_]+)"', data)
+    lines[i] = ("event: %s\ndata: %s\n\n"):format(data:match '"type": ?"([%w_]+)"' or "none", data)
   end
   return table.concat(lines)
 end
