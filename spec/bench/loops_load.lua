@@ -148,7 +148,7 @@ end
 
 function homes.neovim(functions)
   local state = begin_all(functions)
-  assert(vim.wait(600000, function() return state.left == 0 end, 100), "it did not end")
+  assert(vim.wait(600000, function() return state.left == 0 end, 1000), "it did not end")
 end
 
 -- The core alone: no coroutine waits, the loop looks at each call that has news.
