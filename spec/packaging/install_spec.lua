@@ -28,6 +28,23 @@ describe("make install #once", function()
     installed.answers(prefix, "luajit", "5.1", line.lines.a.url)
   end)
 
+  it("serves Lua 5.1 by the same module", function()
+    env.need("lua5.1", "lua5.1")
+    installed.answers(prefix, "lua5.1", "5.1", line.lines.a.url)
+  end)
+
+  it("serves another Lua where it is told to, and that alone", function()
+    env.need("lua5.3", "lua5.3")
+    if env.run({ "pkg-config", "--exists", "lua5.3" }).status ~= 0 then
+      env.skip "Lua's headers were not found: install the package liblua5.3-dev"
+    end
+    local root = process.temp_dir "surefoot-install"
+    finally(function() process.remove_dir(root) end)
+    env.check { "make", "install", "LUA=5.3", "DESTDIR=" .. root, "PREFIX=/sure" }
+    installed.answers(root .. "/sure", "lua5.3", "5.3", line.lines.a.url)
+    assert.equal("5.3\n5.3\n", env.check("ls " .. root .. "/sure/lib/lua " .. root .. "/sure/share/lua | grep '^5'"))
+  end)
+
   it("installs every file of the Lua layer, readable by all", function()
     assert.same(installed.files "lua", installed.files(prefix .. "/share/lua/5.4"))
     assert.equal("", env.check { "find", prefix .. "/share", "-type", "f", "!", "-perm", "644" })
