@@ -211,7 +211,7 @@ int sf_lua_submit(lua_State *L)
 /* The body of an answer, or how many bytes of it are in the call's file. */
 static void push_body(lua_State *L, const sf_attempt *attempt)
 {
-  if (attempt->sinks) lua_pushinteger(L, (lua_Integer)attempt->call->sink->length);
+  if (attempt->sinks) sf_push_count(L, attempt->call->sink->length);
   else lua_pushlstring(L, attempt->body.data != NULL ? attempt->body.data : "", attempt->body.length);
 }
 

@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdint.h>
 
 #if LUA_VERSION_NUM < 502 /* only what PUC 5.1 has: so each build for 5.1 or LuaJIT loads in the other as well */
 #define lua_rawlen(L, i) lua_objlen(L, i)
@@ -21,5 +22,15 @@
 #define lua_getuservalue(L, i) lua_getiuservalue(L, i, 1)
 #define lua_setuservalue(L, i) lua_setiuservalue(L, i, 1)
 #endif
+
+/* Pushes a count that may be beyond 2^31: an integer since 5.3, before that a number, whose integers may have 32 bits. */
+static inline void sf_push_count(lua_State *L, uint64_t count)
+{
+#if LUA_VERSION_NUM < 503
+  lua_pushnumber(L, (lua_Number)count);
+#else
+  lua_pushinteger(L, (lua_Integer)count);
+#endif
+}
 
 #endif

@@ -41,7 +41,7 @@ void sf_set_number(lua_State *L, const char *name, double value)
 
 void sf_set_count(lua_State *L, const char *name, uint64_t value)
 {
-  lua_pushinteger(L, (lua_Integer)value);
+  sf_push_count(L, value);
   lua_setfield(L, -2, name);
 }
 

@@ -367,7 +367,7 @@ static int sf_histogram_max_of(lua_State *L)
 
 static int sf_histogram_count_of(lua_State *L)
 {
-  lua_pushinteger(L, (lua_Integer)sf_histogram_count(luaL_checkudata(L, 1, SF_HISTOGRAM)));
+  sf_push_count(L, sf_histogram_count(luaL_checkudata(L, 1, SF_HISTOGRAM)));
   return 1;
 }
 
