@@ -1,8 +1,8 @@
 --- What can go wrong, as values: one table of kinds, one shape of error.
 --
 -- The world fails with `nil, err`; err prints as a sentence ("timeout: first byte after 60 s from hk (attempt 3 of 5,
--- request 8f2c)") and can be raised with error() or assert() as it is. Secrets never appear in it: whoever makes an
--- error from foreign text passes that text through a scrubber first.
+-- request 8f2c)") and can be raised with error() or assert() as it is (assert of Lua 5.1 and 5.2 takes texts only).
+-- Secrets never appear in it: whoever makes an error from foreign text passes that text through a scrubber first.
 
 local M = {}
 
