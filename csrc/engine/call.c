@@ -9,17 +9,20 @@ static void deadline_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
   sf_call *call = (sf_call *)((char *)timer - offsetof(sf_call, deadline_timer));
-  sf_call_settle(call, false, SF_KIND_DEADLINE, 0,
-                 call->live != NULL ? "the deadline passed while an answer was awaited"
-                                    : "the deadline passed while waiting");
+  if (call->unpaid) sf_retry_too_late(call);
+  else
+    sf_call_settle(call, false, SF_KIND_DEADLINE, 0,
+                   call->live != NULL ? "the deadline passed while an answer was awaited"
+                                      : "the deadline passed while waiting");
 }
 
-/* The backoff is over. */
+/* The backoff is over; or somebody may pay. */
 static void wake_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
   sf_call *call = (sf_call *)((char *)timer - offsetof(sf_call, wake_timer));
-  sf_queue_enter(call);
+  if (call->unpaid) sf_retry_resume(call->client);
+  else sf_queue_enter(call);
 }
 
 /* Copies "a: b\nc: d\n" as NUL-terminated lines to `to`, which has room for `length` + 1 bytes; returns how many. */

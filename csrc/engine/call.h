@@ -327,6 +327,7 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
 /* retry.c */
 void sf_retry_decide(sf_call *call, const sf_failure *failure);
 void sf_retry_settled(sf_call *call);    /* it has ended: it holds nothing of the budget, and waits for nothing */
+void sf_retry_too_late(sf_call *call);   /* the deadline of one that could not be paid */
 void sf_retry_resume(sf_client *client); /* the budget, or who may give something back to it, has changed */
 /* Was this key refused or spent in this call? */
 bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key);

@@ -3,7 +3,8 @@
  *
  * A line that failed is not asked again while another is untried in this call, and there is no backoff before an untried
  * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits. Where the budget is
- * spent, but paid retries are under way, it waits for how they end: success gives back what they cost.
+ * spent, but paid retries are under way, it waits for how they end: success gives back what they cost. So it does for the
+ * floor, which pays meanwhile.
  */
 #include "call.h"
 
@@ -111,12 +112,14 @@ static int64_t next_round(sf_call *call, const sf_failure *failure, int64_t earl
 static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int64_t now)
 {
   int32_t paid_before = call->last_cost;
+  bool expected_before = call->refundable;
   if (!call->trail[failure->attempt - 1].hedge) call->first_loser = failure->attempt;
   if (failure->pushed_back) call->max_attempts = call->attempt_count;
   if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure))) return;
   if (sf_hedge_replace(call, now) || !paid_step) return;
   sf_budget_refund(&call->client->words->budget, &call->client->config.budget, call->last_cost);
   call->last_cost = paid_before;
+  expect_refund(call, expected_before);
 }
 
 static void begin_again(sf_call *call, int64_t at, int64_t now)
@@ -127,6 +130,17 @@ static void begin_again(sf_call *call, int64_t at, int64_t now)
   }
   call->state = SF_CALL_BACKING_OFF;
   sf_timers_set(&call->engine->timers, &call->wake_timer, at);
+}
+
+/* The first of those who wait looks again when the floor pays; and soon, where other processes pay from the same budget. */
+static void watch_floor(sf_client *client)
+{
+  sf_call *first = client->unpaid;
+  if (first == NULL) return;
+  int64_t now = sf_engine_now(client->engine);
+  int64_t wait = sf_budget_floor_wait(&client->words->budget, &client->config.budget, now);
+  int64_t at = sf_commons_wake(client->region, now, sf_time_add(now, wait));
+  if (at != SF_NEVER) sf_timers_set(&client->engine->timers, &first->wake_timer, at);
 }
 
 /* First come, first served. False: nobody holds anything that could be given back. */
@@ -143,6 +157,7 @@ static bool await_refund(sf_call *call, const sf_failure *failure, int64_t at)
   if (client->last_unpaid != NULL) client->last_unpaid->next_waiting = call;
   else client->unpaid = call;
   client->last_unpaid = call;
+  if (client->unpaid == call) watch_floor(client);
   return true;
 }
 
@@ -155,19 +170,31 @@ static void leave_unpaid(sf_call *call)
   else client->last_unpaid = call->prev_waiting;
   call->prev_waiting = call->next_waiting = NULL;
   call->unpaid = false;
+  sf_timers_clear(&call->engine->timers, &call->wake_timer);
 }
 
 void sf_retry_settled(sf_call *call)
 {
   expect_refund(call, false);
-  if (call->unpaid) leave_unpaid(call);
+  if (!call->unpaid) return;
+  bool first = call->client->unpaid == call;
+  leave_unpaid(call);
+  if (first) watch_floor(call->client);
+}
+
+void sf_retry_too_late(sf_call *call)
+{
+  give_up(call, &call->owed, "the deadline passed before the retry budget allowed another attempt");
 }
 
 void sf_retry_resume(sf_client *client)
 {
   for (sf_call *call; (call = client->unpaid) != NULL;) {
     bool paid = pay(call, &call->owed);
-    if (!paid && client->refundable > 0) return;
+    if (!paid && client->refundable > 0) {
+      watch_floor(client);
+      return;
+    }
     leave_unpaid(call);
     if (paid) begin_again(call, call->owed_at_ns, sf_engine_now(call->engine));
     else give_up(call, &call->owed, "the retry budget is spent");
