@@ -66,6 +66,7 @@ static void push_shared(lua_State *L, const sf_client *client)
 {
   int32_t pids[SF_REGION_PROCESSES];
   if (client->region == NULL) return;
+  sf_commons_reap(client->region, sf_clock_now());
   lua_createtable(L, 0, 3);
   sf_set_count(L, "processes", sf_region_processes(client->region, pids, SF_REGION_PROCESSES));
   sf_set_count(L, "in_flight", client->slots.cells != NULL ? sf_cells_sum(client->region, client->slots.cells) : 0);

@@ -426,6 +426,7 @@ sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t 
 sf_admission sf_admission_try(sf_call *call, int64_t now, sf_blockage *blockage)
 {
   sf_client *client = call->client;
+  sf_commons_reap(client->region, now);
   *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_CIRCUIT_OPEN };
   if (now >= call->deadline_ns) {
     *blockage = (sf_blockage){ .until_ns = SF_NEVER, .kind = SF_KIND_DEADLINE, .message = "the deadline has passed" };

@@ -9,11 +9,12 @@ static void deadline_fire(sf_timer *timer, int64_t now)
 {
   (void)now;
   sf_call *call = (sf_call *)((char *)timer - offsetof(sf_call, deadline_timer));
+  const char *message = "the deadline passed while waiting";
+  if (call->live != NULL) message = "the deadline passed while an answer was awaited";
+  else if (call->line_up != NULL && call->line_up->circuit)
+    message = "the deadline passed while every circuit was open";
   if (call->unpaid) sf_retry_too_late(call);
-  else
-    sf_call_settle(call, false, SF_KIND_DEADLINE, 0,
-                   call->live != NULL ? "the deadline passed while an answer was awaited"
-                                      : "the deadline passed while waiting");
+  else sf_call_settle(call, false, SF_KIND_DEADLINE, 0, message);
 }
 
 /* The backoff is over; or somebody may pay. */

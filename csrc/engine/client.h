@@ -85,6 +85,7 @@ typedef struct sf_line_up {
   uint64_t key;
   int priority;
   bool blocked;          /* in this pump */
+  bool circuit;          /* by open circuits */
   int64_t wake_ns;       /* when its head may go, as far as is known */
   int64_t shut_until_ns; /* every circuit of its lines is open until then; 0 = not so */
 } sf_line_up;

@@ -47,9 +47,9 @@ void sf_lane_block(sf_lane *lane, int64_t until_ns)
 uint32_t sf_slots_elsewhere(const sf_slots *slots, const sf_region *region)
 {
   if (slots->cells == NULL) return 0;
-  uint32_t all = sf_cells_sum(region, slots->cells);
+  uint32_t all = sf_cells_sum(region, slots->cells), counted = sf_cells_own(region, slots->cells);
   uint32_t own = atomic_load_explicit(&slots->held.in_flight, memory_order_relaxed);
-  return all > own ? all - own : 0;
+  return all - (own < counted ? own : counted); /* the rest of `counted` is other clients' of this process */
 }
 
 bool sf_slots_have_room(const sf_slots *slots, const sf_concurrency_config *config, const sf_region *region)
@@ -77,7 +77,7 @@ void sf_slots_release(sf_slots *slots, const sf_concurrency_config *config, sf_r
 int64_t sf_commons_wake(sf_region *region, int64_t now, int64_t until_ns)
 {
   if (region == NULL) return until_ns;
-  sf_region_reap(region, now);
+  sf_commons_reap(region, now);
   return sf_time_min(until_ns, sf_time_add(now, LOOK_EVERY_NS));
 }
 
@@ -106,6 +106,17 @@ static void init_endpoint(void *place)
 static void init_lane(void *place)
 {
   sf_lane_init(place);
+}
+
+/* Who held a lease is not written anywhere: the probes of those that live are repeated at worst. */
+void sf_commons_reap(sf_region *region, int64_t now)
+{
+  sf_region_entry entry;
+  size_t cursor = 0;
+  if (region == NULL || !sf_region_reap(region, now)) return;
+  while (sf_region_next(region, &cursor, &entry))
+    if (entry.kind == SF_PLACE_ENDPOINT && entry.size == sizeof(common_endpoint))
+      sf_breaker_expire(&((common_endpoint *)entry.place)->words.breaker, now);
 }
 
 void sf_client_share(sf_client *client, sf_region *region)

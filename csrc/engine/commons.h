@@ -64,6 +64,9 @@ bool sf_slots_acquire(sf_slots *slots, const sf_concurrency_config *config, sf_r
 void sf_slots_release(sf_slots *slots, const sf_concurrency_config *config, sf_region *region, int64_t now,
                       sf_slot_effect effect, int64_t elapsed_ns);
 
+/* Looks for processes that are gone, now and then: what they held is free, and their probes are over. */
+void sf_commons_reap(sf_region *region, int64_t now); /* takes NULL */
+
 /* No later than until_ns, and soon enough to see what others gave back or found out. */
 int64_t sf_commons_wake(sf_region *region, int64_t now, int64_t until_ns);
 

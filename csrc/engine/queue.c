@@ -128,6 +128,7 @@ static int64_t note_blockage(sf_line_up *line_up, const sf_blockage *blockage, i
   bool longer = shut && blockage->until_ns > line_up->shut_until_ns;
   int64_t wake_ns = sf_commons_wake(line_up->first->client->region, now, blockage->until_ns);
   line_up->blocked = true;
+  line_up->circuit = blockage->kind == SF_KIND_CIRCUIT_OPEN;
   line_up->wake_ns = wake_ns;
   line_up->shut_until_ns = shut ? blockage->until_ns : 0;
   for (sf_call *call = longer ? line_up->first : NULL, *next; call != NULL; call = next) {

@@ -89,6 +89,9 @@ static bool hold_up(sf_attempt *attempt)
 
 bool sf_stream_feed(sf_attempt *attempt, const char *data, size_t length)
 {
+  if (length > attempt->call->client->config.response_limit - attempt->stream.bytes)
+    return refuse(attempt, "the stream is larger than limits.response_bytes");
+  attempt->stream.bytes += length;
   if (!attempt->stream.pending) drop_spent(attempt);
   if (!sf_buffer_append(&attempt->body, data, length)) return false;
   return (attempt->stream.pending || parse(attempt)) && hold_up(attempt);

@@ -32,6 +32,7 @@ typedef struct sf_stream {
   sf_sse parser;
   size_t name_at, name_length, data_at, data_length; /* the pending event, by its places in the buffer */
   size_t held_events, held_bytes;                    /* taken before the commit */
+  size_t bytes;                                      /* that have come in all */
   int64_t arrived_ns;                                /* arrival of the pending event */
   int64_t asked_ns;                                  /* since when it is pending */
   int64_t taken_ns;                                  /* arrival of the event taken last */

@@ -191,6 +191,17 @@ int64_t sf_breaker_retry_in(const sf_breaker *breaker, const sf_breaker_config *
   return word.state == SF_BREAKER_CLOSED ? 0 : sf_probe_wait(word, config, now);
 }
 
+void sf_breaker_expire(sf_breaker *breaker, int64_t now)
+{
+  uint64_t old = atomic_load_explicit(&breaker->state, memory_order_acquire);
+  for (;;) {
+    sf_word word = sf_unpack(old);
+    if (word.state != SF_BREAKER_HALF_OPEN || sf_left(word, now) <= 0) return;
+    word.deadline = now / SF_MILLISECOND;
+    if (sf_swap(breaker, &old, word)) return;
+  }
+}
+
 /* --- telling */
 
 /* Opens it, unless somebody else moved it on since `old` was read. */

@@ -62,6 +62,9 @@ int64_t sf_breaker_retry_in(const sf_breaker *breaker, const sf_breaker_config *
 void sf_breaker_report(sf_breaker *breaker, const sf_breaker_config *config, int64_t now, double random,
                        sf_permit *permit, sf_breaker_effect effect, int64_t first_token_ns);
 
+/* Whoever holds a lease of a probe may be gone: it ends now, and the next caller is a probe. */
+void sf_breaker_expire(sf_breaker *breaker, int64_t now);
+
 /* Any byte from the line: forgives the consecutive run. */
 void sf_breaker_alive(sf_breaker *breaker);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +47,8 @@ typedef struct block {
 struct sf_region {
   sf_region *next;
   header *map;
-  char name[SF_REGION_NAME + 1];
+  int fd;
+  char name[SF_REGION_NAME + 1]; /* "" once its file was unlinked */
   unsigned references;
   unsigned long forks; /* when `owner` was claimed */
   int owner;           /* our place among the owners; -1 = none was free */
@@ -96,31 +96,37 @@ static uint32_t owner_epoch(uint64_t word)
   return (uint32_t)word & 0xffff;
 }
 
-/* When the process began, in ticks since boot. False: it is gone, or about to be. */
-static bool process_start(uint32_t pid, uint32_t *start)
+typedef enum { PROCESS_LIVES, PROCESS_GONE, PROCESS_UNKNOWN } process_state;
+
+/* Whether the process lives, and when it began, in ticks since boot. Who cannot look (no file to spare) does not know. */
+static process_state look_at(uint32_t pid, uint32_t *start)
 {
   char path[32], text[1024];
   snprintf(path, sizeof path, "/proc/%u/stat", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
-    *start = 0; /* without /proc the number alone must do */
-    return access("/proc/self/stat", R_OK) != 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    bool absent = errno == ENOENT || errno == ESRCH;
+    return absent && access("/proc/self/stat", R_OK) == 0 ? PROCESS_GONE : PROCESS_UNKNOWN;
   }
   ssize_t length = read(fd, text, sizeof text - 1);
+  int error = errno;
   close(fd);
-  if (length <= 0) return false;
+  if (length <= 0) return length < 0 && error == ESRCH ? PROCESS_GONE : PROCESS_UNKNOWN;
   text[length] = '\0';
   const char *field = strrchr(text, ')'); /* the name before it may hold anything */
-  if (field == NULL || field[1] == '\0' || field[2] == 'Z' || field[2] == 'X') return false;
+  if (field == NULL || field[1] == '\0') return PROCESS_UNKNOWN;
+  if (field[2] == 'Z' || field[2] == 'X') return PROCESS_GONE;
   for (int i = 2; i < 22 && field != NULL; i++) field = strchr(field + 1, ' ');
-  *start = field != NULL ? (uint32_t)strtoull(field + 1, NULL, 10) & 0x3ffffff : 0;
-  return true;
+  if (field == NULL) return PROCESS_UNKNOWN;
+  *start = (uint32_t)strtoull(field + 1, NULL, 10) & 0x3ffffff;
+  return PROCESS_LIVES;
 }
 
 static bool is_gone(uint64_t word)
 {
-  uint32_t start;
-  return !process_start(owner_pid(word), &start) || start != owner_start(word);
+  uint32_t start = 0;
+  process_state state = look_at(owner_pid(word), &start);
+  return state == PROCESS_GONE || (state == PROCESS_LIVES && start != owner_start(word));
 }
 
 /* Frees the places of processes that are gone: their epoch is over. */
@@ -162,9 +168,9 @@ static bool claim_free(sf_region *region, uint32_t pid, uint32_t start)
 static void claim(sf_region *region)
 {
   uint32_t pid = (uint32_t)getpid(), start = 0;
-  region->forks = forks;
   region->owner = -1;
-  process_start(pid, &start);
+  if (look_at(pid, &start) != PROCESS_LIVES) return; /* it is tried again */
+  region->forks = forks;
   if (claim_free(region, pid, start)) return;
   if (reap(region->map) && claim_free(region, pid, start)) return;
   atomic_fetch_add_explicit(&region->map->refused, 1, memory_order_relaxed);
@@ -202,11 +208,26 @@ size_t sf_region_processes(const sf_region *region, int32_t *pids, size_t most)
 
 /* ---- cells ---- */
 
+/* Somebody took this process for gone. */
+static bool is_disowned(const sf_region *region)
+{
+  if (region->owner < 0) return false;
+  uint64_t word = atomic_load_explicit(&region->map->owners[region->owner], memory_order_relaxed);
+  return owner_pid(word) == 0 || owner_epoch(word) != region->epoch;
+}
+
+uint32_t sf_cells_own(const sf_region *region, const sf_cells *cells)
+{
+  if (region->owner < 0 || region->forks != forks || is_disowned(region)) return 0;
+  uint64_t word = atomic_load_explicit(&cells->cell[region->owner].word, memory_order_relaxed);
+  return word >> 32 == region->epoch ? (uint32_t)word : 0;
+}
+
 void sf_cells_add(sf_region *region, sf_cells *cells, int change)
 {
-  if (region->forks != forks) {
+  if (region->forks != forks || is_disowned(region)) {
     pthread_mutex_lock(&mutex);
-    if (region->forks != forks) claim(region);
+    if (region->forks != forks || is_disowned(region)) claim(region);
     pthread_mutex_unlock(&mutex);
   }
   if (region->owner < 0) return;
@@ -254,15 +275,17 @@ static void *place_of(block *each)
   return (char *)each + aligned(sizeof *each + each->key_length);
 }
 
-/* A block that is filled and that nobody sees yet; NULL: there is no room. */
-static block *make_block(header *map, const block *wanted, const char *key, void (*init)(void *))
+/* A block that is filled and that nobody sees yet; NULL: there is no room. Memory is had before it is touched. */
+static block *make_block(sf_region *region, const block *wanted, const char *key, void (*init)(void *))
 {
+  header *map = region->map;
   uint64_t bytes = aligned(sizeof *wanted + wanted->key_length) + aligned(wanted->size);
   uint64_t at = atomic_load_explicit(&map->used, memory_order_relaxed);
   do {
     if (bytes > BYTES || at > BYTES - bytes) return NULL;
   } while (
       !atomic_compare_exchange_weak_explicit(&map->used, &at, at + bytes, memory_order_relaxed, memory_order_relaxed));
+  if (fallocate(region->fd, 0, (off_t)at, (off_t)bytes) != 0) return NULL;
   block *made = block_at(map, (uint32_t)(at / LINE));
   *made = *wanted;
   memcpy(made->key, key, wanted->key_length);
@@ -294,7 +317,7 @@ void *sf_region_place(sf_region *region, uint32_t kind, const char *key, size_t 
     _Atomic uint32_t *slot = &map->index[(wanted.hash + i) % PLACES];
     uint32_t line = atomic_load_explicit(slot, memory_order_acquire);
     if (line == 0) {
-      if (made == NULL) made = make_block(map, &wanted, key, init);
+      if (made == NULL) made = make_block(region, &wanted, key, init);
       if (made == NULL) break;
       uint32_t mine = (uint32_t)(((char *)made - (char *)map) / LINE);
       if (atomic_compare_exchange_strong_explicit(slot, &line, mine, memory_order_acq_rel, memory_order_acquire))
@@ -324,13 +347,15 @@ uint64_t sf_region_refused(const sf_region *region)
 
 /* ---- the file ---- */
 
-static bool path_of(const char *name, char *path, size_t size)
+bool sf_region_path(const char *name, char *path, size_t size)
 {
+  struct stat pids = { .st_ino = 0 }; /* what a pid means */
   size_t length = strlen(name);
   if (length == 0 || length > SF_REGION_NAME || name[0] == '.') return false;
   for (const char *c = name; *c != '\0'; c++)
     if (!isalnum((unsigned char)*c) && strchr("_-.", *c) == NULL) return false;
-  snprintf(path, size, "/dev/shm/surefoot-%u-%s", (unsigned)geteuid(), name);
+  if (stat("/proc/self/ns/pid", &pids) != 0) pids.st_ino = 0;
+  snprintf(path, size, "/dev/shm/surefoot-%u-%lx-%s", (unsigned)geteuid(), (unsigned long)pids.st_ino, name);
   return true;
 }
 
@@ -349,7 +374,8 @@ static const char *distrust(int fd)
 /* The mapped file, made ready by whoever comes first; NULL and why. */
 static header *map_file(int fd, const char **why)
 {
-  if (flock(fd, LOCK_EX) != 0 || ((*why = distrust(fd)) == NULL && ftruncate(fd, (off_t)BYTES) != 0))
+  if (flock(fd, LOCK_EX) != 0 ||
+      ((*why = distrust(fd)) == NULL && (ftruncate(fd, (off_t)BYTES) != 0 || fallocate(fd, 0, 0, sizeof(header)) != 0)))
     *why = strerror(errno);
   if (*why != NULL) return NULL;
   header *map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -385,16 +411,15 @@ static sf_region *open_file(const char *name, const char *path, bool existing, c
   if (fd < 0) why = strerror(errno);
   else if (region == NULL) why = "not enough memory";
   else map = map_file(fd, &why);
-  if (fd >= 0) {
-    flock(fd, LOCK_UN); /* the mapping keeps the file open, and its lock */
-    close(fd);
-  }
+  if (fd >= 0) flock(fd, LOCK_UN);
   if (map == NULL) {
+    if (fd >= 0) close(fd);
     snprintf(problem, SF_REGION_PROBLEM, "the shared memory %.100s cannot be used: %s", path, why);
     free(region);
     return NULL;
   }
   region->map = map;
+  region->fd = fd;
   snprintf(region->name, sizeof region->name, "%s", name);
   region->next = open_regions;
   open_regions = region;
@@ -406,7 +431,7 @@ static sf_region *open_file(const char *name, const char *path, bool existing, c
 sf_region *sf_region_open(const char *name, bool existing, char *problem)
 {
   char path[SF_REGION_NAME + 64];
-  if (!path_of(name, path, sizeof path)) {
+  if (!sf_region_path(name, path, sizeof path)) {
     snprintf(problem, SF_REGION_PROBLEM, "expected a name of 1 to %d letters, digits, '_', '-' and '.'",
              SF_REGION_NAME);
     return NULL;
@@ -430,6 +455,7 @@ void sf_region_release(sf_region *region)
     *link = region->next;
     leave(region);
     munmap(region->map, BYTES);
+    close(region->fd);
     free(region);
   }
   pthread_mutex_unlock(&mutex);
@@ -438,5 +464,10 @@ void sf_region_release(sf_region *region)
 bool sf_region_unlink(const char *name)
 {
   char path[SF_REGION_NAME + 64];
-  return path_of(name, path, sizeof path) && unlink(path) == 0;
+  if (!sf_region_path(name, path, sizeof path)) return false;
+  pthread_mutex_lock(&mutex);
+  sf_region *region = find_open(name);
+  if (region != NULL) region->name[0] = '\0';
+  pthread_mutex_unlock(&mutex);
+  return unlink(path) == 0;
 }

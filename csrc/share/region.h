@@ -2,7 +2,7 @@
  * region.h: memory that processes of one user share, by name: places that are found by key, and counts of what is held.
  *
  * A place is made by whoever asks for it first, is initialized before anybody sees it, and stays as long as the region,
- * which outlives its processes (/dev/shm, until reboot or sf_region_unlink). Nothing locks once a region is open: a
+ * which outlives its processes (/dev/shm, until reboot or sf_region_unlink; a namespace of pids has regions of its own). Nothing locks once a region is open: a
  * process that is killed at any moment leaves at most an unused block. What processes hold is counted in cells, one per
  * process; the cell of one that is gone counts no more once it was reaped.
  */
@@ -49,6 +49,9 @@ void sf_region_release(sf_region *region); /* takes NULL */
 /* Takes the name away: who has it open keeps it, the next open makes a new one. False: there was none. */
 bool sf_region_unlink(const char *name);
 
+/* Where the region of that name is. False: it is no name. */
+bool sf_region_path(const char *name, char *path, size_t size);
+
 /*
  * The place of a key; kinds and sizes are names of their own. A new one is cleared, then given to `init` (may be NULL)
  * before others can see it. NULL: the region is full (counted), or the key too long.
@@ -68,8 +71,9 @@ size_t sf_region_processes(const sf_region *region, int32_t *pids, size_t most);
 /* What this process holds: one more, or one less. */
 void sf_cells_add(sf_region *region, sf_cells *cells, int change);
 
-/* What all hold. */
+/* What all hold; what this process does, of that. */
 uint32_t sf_cells_sum(const sf_region *region, const sf_cells *cells);
+uint32_t sf_cells_own(const sf_region *region, const sf_cells *cells);
 
 /* Looks for processes that are gone, at most every half a second. True: what they held counts no more. */
 bool sf_region_reap(sf_region *region, int64_t now);

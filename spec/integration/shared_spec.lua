@@ -156,6 +156,36 @@ describe("processes with the same name", function()
     assert.equal(0, client:stats().shared.in_flight)
   end)
 
+  it("probe anew where one is killed that was probing", function()
+    p:profile("a", { status = { code = 500 } })
+    local config = { retry = { max_attempts = 1 }, breaker = { recovery_timeout = 0.2 } }
+    local prober, output = start [[
+      local client = new { retry = { max_attempts = 1 }, breaker = { recovery_timeout = 0.2 } }
+      for _ = 1, 5 do client:chat "Hi" end
+      p:profile("a", { fault = "hang" })
+      client:chat "probe"
+    ]]
+    assert(p:wait("a", function(c) return c.in_flight == 1 and c.requests == 6 end, 10 * pace), output())
+    p:profile("a", {})
+    process.signal(prober, "KILL")
+    local client, began = new(config), surefoot.now()
+    assert.equal("echo: Hi", assert(client:chat("Hi", { deadline = 10 })).text)
+    assert.is_true(surefoot.now() - began < 2 * pace, surefoot.now() - began)
+  end)
+
+  it("balance by what the living have in flight", function()
+    p:profile("a", { fault = "hang" })
+    local holder, output = start [[
+      local client = new {}
+      surefoot.all { function() client:chat "one" end, function() client:chat "two" end }
+    ]]
+    local client = new {}
+    assert(p:wait("a", function(c) return c.in_flight == 2 end, 10 * pace), output())
+    assert.equal(2, client:stats().shared.in_flight)
+    process.signal(holder, "KILL")
+    assert(process.wait_for(function() return client:stats().shared.in_flight == 0 end, 5 * pace))
+  end)
+
   it("say so in stats, one by one", function()
     local client = new {}
     assert(client:chat "Hi")

@@ -63,7 +63,8 @@ describe("a spent retry budget", function()
   end)
 
   it("is filled by its floor meanwhile, one retry a second", function()
-    local lab = lab_of({ retry = { budget = { capacity = 14, floor_per_second = 1 } } }, { after = 100, text = "from b" })
+    local lab = lab_of({ retry = { budget = { capacity = 14, floor_per_second = 1 } } },
+      { after = 100, text = "from b" })
     local calls = crowd(lab, 5)
     lab:pass(1.5)
     assert.equal(2, lab:line("b").in_flight) -- what the budget and the floor paid at once

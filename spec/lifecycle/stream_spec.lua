@@ -384,4 +384,16 @@ describe("the limits of a stream", function()
     lab = sim.lab({ a = line { 1, say(("x"):rep(3000)) }, b = good }, limits)
     assert.equal("too_large", watch(lab).err.kind)
   end)
+
+  it("bound all of its events together, as they bound an answer", function()
+    local events = {}
+    for i = 1, 100 do
+      events[2 * i - 1], events[2 * i] = i, say(("x"):rep(100))
+    end
+    local lab = sim.lab({ a = line(events) }, { limits = { response_bytes = 2000 } })
+    local seen = watch(lab)
+    assert.equal("too_large", seen.err.kind)
+    assert.matches("the stream is larger than limits.response_bytes", seen.err.message)
+    assert.is_true(#seen.err.partial.text > 500 and #seen.err.partial.text <= 2000, #seen.err.partial.text)
+  end)
 end)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -129,13 +130,25 @@ static void test_names(void)
   }
 }
 
+static void test_unlinked(void)
+{
+  sf_region *region = fresh();
+  *(int *)sf_region_place(region, 1, "a", 1, sizeof(int), NULL) = 42;
+  CHECK(sf_region_unlink(name));
+  sf_region *next = sf_region_open(name, false, problem);
+  CHECK(next != NULL && next != region);
+  CHECK_IS(*(int *)sf_region_place(next, 1, "a", 1, sizeof(int), NULL), 0);
+  sf_region_release(region);
+  finish(next);
+}
+
 /* Files that somebody else may have put there. */
 static void test_distrust(void)
 {
   char path[128], target[] = "/tmp/region_test_XXXXXX";
   sf_region *region = fresh();
   finish(region);
-  snprintf(path, sizeof path, "/dev/shm/surefoot-%u-%s", (unsigned)geteuid(), name);
+  CHECK(sf_region_path(name, path, sizeof path));
   int fd = open(path, O_CREAT | O_RDWR, 0600);
   CHECK(fchmod(fd, 0644) == 0);
   CHECK(sf_region_open(name, false, problem) == NULL);
@@ -204,6 +217,38 @@ static void release_one(void *context)
 {
   sf_region *region = context;
   sf_cells_add(region, cells_of(region), -1); /* what the parent held is not the child's to give back */
+}
+
+static void no_more_files(int *files, size_t *count)
+{
+  struct rlimit few = { 64, 64 };
+  getrlimit(RLIMIT_NOFILE, &few);
+  few.rlim_cur = 64;
+  setrlimit(RLIMIT_NOFILE, &few);
+  for (*count = 0; *count < 64 && (files[*count] = open("/dev/null", O_RDONLY)) >= 0;) ++*count;
+}
+
+/* Runs in a child, whose limit of files it lowers. */
+static void reap_without_files(void *context)
+{
+  sf_region *region = context;
+  int files[64];
+  size_t count;
+  sf_cells_add(region, cells_of(region), 1);
+  no_more_files(files, &count);
+  if (sf_region_reap(region, SF_SECOND)) _exit(1);
+  while (count > 0) close(files[--count]);
+}
+
+static void test_who_cannot_look_takes_nobody_for_gone(void)
+{
+  sf_region *region = fresh();
+  sf_cells *cells = cells_of(region);
+  for (int i = 0; i < 5; i++) sf_cells_add(region, cells, 1);
+  pid_t pid = child(reap_without_files, region, true);
+  CHECK_IS(sf_cells_sum(region, cells), 6);
+  ended(pid, SIGKILL);
+  finish(region);
 }
 
 static void test_a_fork_is_another_process(void)
@@ -321,10 +366,12 @@ int main(int argc, char **argv)
     { "places are found by kind, key and size", test_places },
     { "a region outlives its processes", test_it_outlives_its_processes },
     { "many have it open", test_many_have_it_open },
+    { "an unlinked region gives way to a new one", test_unlinked },
     { "names", test_names },
     { "foreign files are not trusted", test_distrust },
     { "a full region says so", test_full },
     { "a killed process holds nothing", test_a_killed_process_holds_nothing },
+    { "who cannot look takes nobody for gone", test_who_cannot_look_takes_nobody_for_gone },
     { "a fork is another process", test_a_fork_is_another_process },
     { "places of processes are used again", test_places_of_processes_are_used_again },
     { "all find the same place", test_all_find_the_same_place },
