@@ -46,25 +46,65 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------ Lua 5.1
 
-local OUTSIDE = {}
-local caller_of = setmetatable({}, { __mode = "kv" }) -- coroutine -> the one that it stands for
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
 
-local function apply(f, ...)
-  return f(...)
+local function rethrown(ok, ...)
+  if not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
+local OUTSIDE = {}
+local caller_of = setmetatable({}, { __mode = "kv" }) -- coroutine of a function -> that of the guard
+local led = setmetatable({}, { __mode = "k" }) -- those that their guard has resumed
+local returned = setmetatable({}, { __mode = "k" }) -- what functions returned when it was not the guard
+
+-- Who waits by coroutine.running() and coroutine.yield() is resumed without the guard, and its caller only now.
+local function leave(caller, ...)
+  local co = running()
+  if led[co] then
+    return ...
+  end
+  returned[co] = pack(...)
+  return rethrown(resume(caller))
+end
+
+local function apply(caller, f, ...)
+  return leave(caller, f(...))
+end
+
+local go_on
+
+local function lead(co, ...)
+  led[co] = true
+  return go_on(co, resume(co, ...))
+end
+
+-- The caller was resumed.
+local function come_back(co, ...)
+  local values = returned[co]
+  if values then
+    returned[co] = nil
+    return true, unpack(values, 1, values.n)
+  end
+  return lead(co, ...)
 end
 
 -- Goes on with a coroutine that has been resumed, until its function has ended.
-local function go_on(co, ok, ...)
+function go_on(co, ok, ...)
+  led[co] = nil
   if status(co) == "dead" then
-    caller_of[co] = nil
     if ok then
       return true, ...
     end
     return false, M.explain((...))
   elseif (...) == OUTSIDE then
-    return go_on(co, resume(co, M.outside(select(2, ...))))
+    return lead(co, M.outside(select(2, ...)))
   end
-  return go_on(co, resume(co, yield(...)))
+  return come_back(co, yield(...))
 end
 
 function M.call(f, ...)
@@ -74,7 +114,7 @@ function M.call(f, ...)
   end
   local co = coroutine.create(apply)
   caller_of[co] = caller
-  return go_on(co, resume(co, f, ...))
+  return lead(co, caller, f, ...)
 end
 
 function M.running()
@@ -86,7 +126,7 @@ function M.running()
 end
 
 function M.outside(f, ...)
-  if caller_of[running()] then
+  if led[running()] then
     return yield(OUTSIDE, f, ...)
   end
   return f(...)

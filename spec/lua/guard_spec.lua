@@ -94,6 +94,31 @@ describe("a guard", function()
     assert.same({ guard.running() }, { coroutine.running() })
   end)
 
+  it("goes on when who asked coroutine.running() is resumed, in whose place its caller does", function()
+    local waiting, seen
+    local function wait()
+      waiting = coroutine.running()
+      return coroutine.yield()
+    end
+    local co = coroutine.create(function()
+      seen = { guard.call(guard.call, function()
+        local first = wait()
+        return first, guard.outside(wait), guard.call(wait)
+      end) }
+      seen[#seen + 1] = wait()
+      error("the end", 0)
+    end)
+    assert(coroutine.resume(co))
+    for _, value in ipairs { "a", "b", "c", "d" } do
+      assert.is_not_equal("dead", coroutine.status(waiting))
+      local ok, problem = coroutine.resume(waiting, value)
+      assert.equal(value ~= "d", ok)
+      assert.equal(value == "d" and "the end" or nil, problem)
+    end
+    assert.same({ true, true, "a", "b", true, "c", "d" }, seen)
+    assert.equal("dead", coroutine.status(co))
+  end)
+
   it("does not keep a coroutine that nobody resumes", function()
     local dropped = setmetatable({}, { __mode = "k" })
     for _ = 1, 3 do

@@ -45,7 +45,12 @@ local function in_a_loop(lab, f)
     spawn = function(g) ready[#ready + 1] = coroutine.create(g) end,
   }
   local values
-  scheduler.adapter.spawn(function() values = pack(f()) end)
+  scheduler.adapter.spawn(function()
+    values = pack(f(function()
+      ready[#ready + 1] = coroutine.running()
+      coroutine.yield()
+    end))
+  end)
   for _ = 1, 1000 do
     local co = table.remove(ready, 1)
     if co then
@@ -200,6 +205,36 @@ for where, run in pairs { ["a task"] = in_task, ["a coroutine of a user's loop"]
     end)
   end)
 end
+
+describe("in a coroutine of a user's loop there may wait", function()
+  after_each(sim.settled)
+
+  it("a task and a hook by the means of that loop, too", function()
+    local lab, order = sim.lab { a = answering }, {}
+    local text, value = in_a_loop(lab, function(pause)
+      local task = spawn(lab, function()
+        pause()
+        local text = assert(lab.client:chat "x").text
+        pause()
+        table.insert(order, "task")
+        return text
+      end)
+      local result = assert(lab.client:chat("y", { validate = function()
+        pause()
+        local inner = assert(lab.client:chat "z").text
+        table.insert(order, inner)
+        pause()
+        return true
+      end }))
+      pause()
+      return result.text, task:wait()
+    end)
+    assert.same({ "ok", "ok" }, { text, value })
+    table.sort(order)
+    assert.same({ "ok", "task" }, order)
+    assert.equal(2, lab.sim:now())
+  end)
+end)
 
 -- What goes wrong in f, a task of the laboratory's; where every Lua can wait, nothing does.
 local function problem_of(lab, f)
