@@ -20,6 +20,11 @@ describe("README.md", function()
     assert.equal(reference.renew(readme), readme)
   end)
 
+  it("has nothing left to be filled in", function()
+    assert.is_nil(readme:match "@@%w*")
+    assert.is_nil(readme:match "TODO")
+  end)
+
   it("names only targets that the Makefile has", function()
     local makefile = reference.read "Makefile"
     local seen = 0

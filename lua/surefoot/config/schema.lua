@@ -199,7 +199,8 @@ M.top = {
     { name = "penalty", type = "seconds", min = 0, max = 3600, default = 5, doc = "a failure counts as so slow" },
   } },
   { name = "limits", type = "table", default = {}, doc = "bytes, after decompression", fields = {
-    { name = "response_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 64 * 2 ^ 20, doc = "one answer; of a stream all of its events" },
+    { name = "response_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 64 * 2 ^ 20,
+      doc = "one answer; of a stream all of its events" },
     { name = "event_bytes", type = "bytes", min = 1024, max = 2 ^ 40, default = 16 * 2 ^ 20,
       doc = "one event of a stream" },
     { name = "header_bytes", type = "bytes", min = 1024, max = 2 ^ 30, default = 256 * 2 ^ 10,
