@@ -16,6 +16,9 @@ local pack = table.pack or function(...) return { n = select("#", ...), ... } en
 local unpack = table.unpack or unpack
 local resume, status, yield = coroutine.resume, coroutine.status, coroutine.yield
 local outside, running = guard.outside, guard.running
+-- What is less is over: clocks move in whole nanoseconds, and what is left of a difference may be far below.
+local INSTANT = 1e-9
+
 local current, finish, suspend, PARKED = tasks.current, tasks.finish, tasks.suspend, tasks.PARKED
 
 local function on_main_thread()
@@ -394,7 +397,7 @@ local function turn_until(self, finished, deadline)
       return true
     end
     local left = deadline and deadline - self.engine:now()
-    if left and left <= 0 then
+    if left and left < INSTANT then
       return false
     elseif self.first <= self.last then
       self:pump(0)
