@@ -131,9 +131,10 @@ local function join(task, group)
   end
 end
 
+-- Lets the adapter begin it: true, or false and what that threw. A task that has no coroutine then has ended.
 local function begin(task, adapter, f, ...)
   local arguments = pack(...)
-  outside(adapter.spawn, function()
+  local ok, problem = outside(pcall, adapter.spawn, function()
     if task.state == "done" then
       return
     end
@@ -145,18 +146,26 @@ local function begin(task, adapter, f, ...)
       tasks.raise(task.thrown)
     end
   end)
+  if not ok and task.state == "new" then
+    finish(task, true, nil, tasks.cancelled())
+  end
+  return ok, problem
 end
 
 --- Makes a task that the loop of an adapter runs. It belongs to the run of the task that spawns it.
 ---@param adapter surefoot.Adapter
 ---@param f function
 ---@param ... any what f is called with
----@return surefoot.Task
+---@return surefoot.Task? task nil where the loop cannot begin a coroutine
+---@return any problem what it threw
 function Scheduler:spawn_adapted(adapter, f, ...)
   local task, parent = tasks.new(self), current()
   join(task, parent and parent.group)
-  begin(task, adapter, f, ...)
-  return task
+  local ok, problem = begin(task, adapter, f, ...)
+  if ok then
+    return task
+  end
+  return nil, problem
 end
 
 function Scheduler:ended(task)
@@ -370,10 +379,13 @@ end
 ---@return any ... what f returned
 function Scheduler:run_adapted(adapter, f, ...)
   local waiter, me = self:waiter()
-  local group = { alive = 0, waiter = waiter }
-  local main = tasks.new(self)
+  local group, main = { alive = 0 }, tasks.new(self)
   join(main, group)
-  begin(main, adapter, f, ...)
+  local ok, refusal = begin(main, adapter, f, ...)
+  if not ok then
+    error(refusal, 0)
+  end
+  group.waiter = waiter
   while group.alive > 0 do
     suspend(waiter, me)
     if tasks.take_interrupt(me) then

@@ -134,7 +134,8 @@ function M.run(f, ...)
   return scheduler:run(f, ...)
 end
 
--- A task where it will run: beside the running one, or in the user's loop; nil where no loop turns.
+-- A task where it will run: beside the running one, or in the user's loop; false where no loop turns; nil and what the
+-- loop threw where it cannot begin it.
 local function spawn(scheduler, f, ...)
   local task = tasks.current()
   if task and task.native then
@@ -145,9 +146,7 @@ local function spawn(scheduler, f, ...)
       return scheduler:spawn_adapted(adapter, f, ...)
     end
   end
-  if scheduler.running or scheduler.foreign then
-    return scheduler:spawn(f, ...)
-  end
+  return (scheduler.running or scheduler.foreign) and scheduler:spawn(f, ...)
 end
 
 --- Begins a task. Needs a loop that turns: call it inside surefoot.run, or bring a loop of your own.
@@ -158,9 +157,12 @@ function M.spawn(f, ...)
   if type(f) ~= "function" then
     error("surefoot.spawn: expected a function, got a " .. type(f), 2)
   end
-  return spawn(M.scheduler(), f, ...)
-    or error("surefoot.spawn: no loop is running; call it inside surefoot.run or in a coroutine of your loop, "
+  local task, problem = spawn(M.scheduler(), f, ...)
+  if task == false then
+    error("surefoot.spawn: no loop is running; call it inside surefoot.run or in a coroutine of your loop, "
       .. "or see surefoot.pollfd and surefoot.use", 2)
+  end
+  return task or error(problem, 0)
 end
 
 --- Begins a task for each function; where no loop turns, tasks that wait to be driven.
@@ -174,7 +176,17 @@ function M.begin(scheduler, functions)
   end
   local list = {}
   for i, f in ipairs(functions) do
-    list[i] = beside and spawn(scheduler, f) or scheduler:spawn(f)
+    local task, problem = false, nil
+    if beside then
+      task, problem = spawn(scheduler, f)
+    end
+    if task == nil then
+      for _, begun in ipairs(list) do
+        begun:cancel()
+      end
+      error(problem, 0)
+    end
+    list[i] = task or scheduler:spawn(f)
     list[i].observed = true -- whoever begins them looks at how they end
   end
   return list
