@@ -7,6 +7,7 @@
 --   only noted; they run when their loop turns again.
 -- Tasks are never resumed from inside the engine.
 
+local all_failures = require "surefoot.loop.failures"
 local guard = require "surefoot.guard"
 local tasks = require "surefoot.tasks"
 
@@ -75,7 +76,7 @@ end
 ---@field private first integer
 ---@field private last integer
 ---@field alive integer         native tasks that have not ended
----@field private failures surefoot.Task[]
+---@field private failures surefoot.Failures of native tasks
 local Scheduler = {}
 Scheduler.__index = Scheduler
 
@@ -87,7 +88,7 @@ function M.new(engine, wait_for)
   return setmetatable({
     engine = engine, wait_for = wait_for, running = false, foreign = false, turning = false,
     parked = {}, background = setmetatable({}, { __mode = "v" }), queue = {}, first = 1, last = 0, alive = 0,
-    failures = {},
+    failures = all_failures.new(),
   }, Scheduler)
 end
 
@@ -123,11 +124,27 @@ function Scheduler:spawn(f, ...)
   return task
 end
 
+-- A run in the loop of an adapter: its tasks that have not ended, by their numbers.
+local function new_group()
+  return { alive = 0, count = 0, members = {}, failures = all_failures.new() }
+end
+
 local function join(task, group)
   task.group = group
   if group then
-    group.alive = group.alive + 1
-    group[#group + 1] = task
+    group.alive, group.count = group.alive + 1, group.count + 1
+    group.members[task] = group.count
+  end
+end
+
+local function cancel_members(group)
+  local list, number = {}, group.members
+  for task in pairs(number) do
+    list[#list + 1] = task
+  end
+  table.sort(list, function(a, b) return number[a] < number[b] end)
+  for _, task in ipairs(list) do
+    task:cancel()
   end
 end
 
@@ -170,11 +187,13 @@ end
 
 function Scheduler:ended(task)
   local group = task.group
+  if task.thrown and not task.observed and (task.native or group) then
+    (group or self).failures:add(task)
+  end
   if task.native then
     self.alive = self.alive - 1
-    self.failures[#self.failures + 1] = task.thrown and task or nil
   elseif group then
-    group.alive = group.alive - 1
+    group.alive, group.members[task] = group.alive - 1, nil
     if group.alive == 0 and group.waiter then
       group.waiter:wake()
     end
@@ -354,18 +373,11 @@ end
 -- Rethrows the first error of a task that nobody waited for.
 function Scheduler:raise_failures()
   local failures = self.failures
-  self.failures = {}
-  for _, task in ipairs(failures) do
-    if not task.observed then
-      tasks.raise(task.thrown)
-    end
-  end
-end
-
-local function first_failure(list)
-  for _, task in ipairs(list) do
-    if task.thrown and not task.observed then
-      return task.thrown
+  if failures.last > 0 then
+    self.failures = all_failures.new()
+    local thrown = failures:first()
+    if thrown then
+      tasks.raise(thrown)
     end
   end
 end
@@ -379,7 +391,8 @@ end
 ---@return any ... what f returned
 function Scheduler:run_adapted(adapter, f, ...)
   local waiter, me = self:waiter()
-  local group, main = { alive = 0 }, tasks.new(self)
+  local group, main = new_group(), tasks.new(self)
+  main.observed = true
   join(main, group)
   local ok, refusal = begin(main, adapter, f, ...)
   if not ok then
@@ -389,13 +402,10 @@ function Scheduler:run_adapted(adapter, f, ...)
   while group.alive > 0 do
     suspend(waiter, me)
     if tasks.take_interrupt(me) then
-      for _, task in ipairs(group) do
-        task:cancel()
-      end
+      cancel_members(group)
     end
   end
-  main.observed = true
-  local problem = main.thrown or first_failure(group)
+  local problem = main.thrown or group.failures:first()
   if problem then
     tasks.raise(problem)
   end
@@ -439,7 +449,7 @@ function Scheduler:drop_tasks()
     end
     finish(task, true, nil, tasks.cancelled())
   end
-  self.alive, self.failures = 0, {}
+  self.alive, self.failures = 0, all_failures.new()
 end
 
 --- Turns until `finished()`; the caller blocks.
@@ -468,7 +478,7 @@ function Scheduler:run(f, ...)
   main.observed = true
   self:drive(function() return self.alive == 0 end)
   if main.thrown then
-    self.failures = {}
+    self.failures = all_failures.new()
     tasks.raise(main.thrown)
   end
   self:raise_failures()

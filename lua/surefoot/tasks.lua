@@ -2,6 +2,7 @@
 -- A native task is resumed by its scheduler (surefoot.scheduler); the others by the loop that somebody else brought.
 
 local errors = require "surefoot.errors"
+local failures = require "surefoot.loop.failures"
 local guard = require "surefoot.guard"
 
 local M = {}
@@ -54,6 +55,7 @@ M.cancelled = cancelled
 ---@field private interrupted boolean?     cancelled, and not told yet
 ---@field private cancels integer?         how often it was cancelled
 ---@field private native boolean?          its scheduler resumes it
+---@field private failure table?           what it threw, as nobody has waited for it
 ---@field private group table?             the run in a loop of somebody else that it belongs to
 local Task = {}
 Task.__index, Task.__name = Task, "surefoot.task"
@@ -253,7 +255,7 @@ function Task:wait(seconds)
       end
     end
   end
-  self.observed = true
+  failures.see(self)
   if self.thrown then
     return nil, self.thrown
   end

@@ -21,6 +21,7 @@
 --    On the main thread calls still block. surefoot.use(nil) takes the adapter away.
 
 local core = require "surefoot.binding"
+local failures = require "surefoot.loop.failures"
 local guard = require "surefoot.guard"
 local native = require "surefoot.loop.native"
 local tasks = require "surefoot.tasks"
@@ -187,7 +188,7 @@ function M.begin(scheduler, functions)
       error(problem, 0)
     end
     list[i] = task or scheduler:spawn(f)
-    list[i].observed = true -- whoever begins them looks at how they end
+    failures.see(list[i]) -- whoever begins them looks at how they end
   end
   return list
 end
