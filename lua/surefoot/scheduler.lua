@@ -177,6 +177,7 @@ end
 ---@return any problem what it threw
 function Scheduler:spawn_adapted(adapter, f, ...)
   local task, parent = tasks.new(self), current()
+  task.adapter = adapter
   join(task, parent and parent.group)
   local ok, problem = begin(task, adapter, f, ...)
   if ok then
@@ -466,6 +467,26 @@ function Scheduler:drive(finished, seconds)
     error(result, 0)
   end
   return result
+end
+
+--- Turns the loop that runs a task until `finished()`; the caller blocks.
+---@param task surefoot.Task
+---@param finished fun(): boolean
+---@param seconds number? at most so long
+---@return boolean? finished nil: the loop cannot turn here
+---@return string? refusal why, in words for people
+function Scheduler:turn(task, finished, seconds)
+  local refusal = self:refusal()
+  if refusal then
+    return nil, refusal
+  elseif self.running then
+    return nil, "called from a coroutine that is no task: tasks stand still while it waits"
+  elseif task.native then
+    return self:drive(finished, seconds)
+  elseif not task.adapter.turn then
+    return nil, "another loop runs the task, and stands still while this waits: wait in a coroutine of that loop"
+  end
+  return task.adapter.turn(finished, seconds)
 end
 
 --- Runs f as a task, and turns until all tasks have ended. Rethrows what f threw, else what a task threw that nobody

@@ -55,6 +55,7 @@ M.cancelled = cancelled
 ---@field private interrupted boolean?     cancelled, and not told yet
 ---@field private cancels integer?         how often it was cancelled
 ---@field private native boolean?          its scheduler resumes it
+---@field private adapter surefoot.Adapter? or else this one's loop
 ---@field private failure table?           what it threw, as nobody has waited for it
 ---@field private group table?             the run in a loop of somebody else that it belongs to
 local Task = {}
@@ -239,12 +240,10 @@ function Task:wait(seconds)
   if self.state ~= "done" then
     local scheduler = self.scheduler
     if scheduler:blocks() then
-      local refusal = scheduler:refusal()
+      local ended, refusal = scheduler:turn(self, function() return self.state == "done" end, seconds)
       if refusal then
         error("task:wait: " .. refusal, 2)
-      elseif scheduler.running then
-        error("task:wait: called from a coroutine that is no task: tasks stand still while it waits", 2)
-      elseif not scheduler:drive(function() return self.state == "done" end, seconds) then
+      elseif not ended then
         return nil, errors.new { kind = "timeout", message = "the task has not ended within "
           .. errors.seconds(seconds) }
       end

@@ -9,6 +9,8 @@
 --   refusal()       optional: why nothing can wait here, and nothing may block either; nil where it can
 --   block(seconds)  optional: lets time pass on the main thread, at most so long, until the engine has news. False: it
 --                   cannot here
+--   turn(finished, seconds) optional: turns the loop on the main thread, all of it, until finished(), at most so long:
+--                   whether it has; or nil and why it cannot turn here. Without it nobody can wait there for its tasks
 -- One pump per engine and loop waits on scheduler.engine:fd(), read anew whenever a watch begins (a fork changes it),
 -- and calls scheduler:step(). It is there only while somebody waits, and keeps no loop from ending.
 
@@ -19,6 +21,7 @@ local M = {}
 ---@field spawns (fun(on_main: boolean): boolean)?
 ---@field refusal (fun(): string?)?
 ---@field block (fun(seconds: number?): boolean)?
+---@field turn (fun(finished: (fun(): boolean), seconds: number?): boolean?, string?)?
 
 -- In order of precedence: those who know their coroutines come before luv, which cannot tell.
 local KNOWN = {

@@ -1,16 +1,19 @@
 --- Waits by libuv's loop, which uv.run turns; Neovim's is surefoot.loop.neovim's.
 --
 -- luv knows no coroutines: any one counts as its own, and is held while it waits, for nothing else may hold it. It goes
--- on in a callback of its own, and what it throws comes out of that as luv shows it. The main thread blocks.
+-- on in a callback of its own, and what it throws comes out of that as luv shows it. The main thread blocks; where it
+-- waits for a task, the loop turns meanwhile.
 
 local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
 local status, yield = coroutine.status, coroutine.yield
+
+local LONGEST = 2 ^ 31 -- seconds; nobody waits for longer ones
 
 ---@class surefoot.LuvPump
 ---@field scheduler surefoot.Scheduler
 ---@field uv table
 ---@field waiting integer   coroutines that do
----@field blocking boolean? so does the main thread
+---@field blocking boolean? the main thread does
 ---@field on_news fun()     what libuv calls while the engine's fd is readable
 ---@field later fun(f: fun())
 ---@field private poll table?
@@ -59,6 +62,41 @@ function Pump:resume_later(token)
   end)
 end
 
+-- Turns the loop until finished(), or the deadline has come; false, too, when nothing is left that could come.
+local function turn_until(pump, finished, deadline)
+  local scheduler = pump.scheduler
+  while not finished() do
+    pump.blocking = next(scheduler.parked) ~= nil or scheduler.bell ~= nil
+    pump:rest()
+    local is_alive = pump.uv.run "once"
+    if deadline and scheduler.engine:now() >= deadline then
+      return finished()
+    elseif not is_alive and not finished() then
+      error("every task waits for another task: none of them can go on", 0)
+    end
+  end
+  return true
+end
+
+--- As adapter.turn.
+function Pump:turn(finished, seconds)
+  local uv, timer, deadline = self.uv, nil, nil
+  if uv.loop_mode and uv.loop_mode() then -- it cannot be turned within
+    return nil, "a callback of libuv must not wait for a task: begin a coroutine there"
+  elseif seconds and seconds < LONGEST then
+    deadline, timer = self.scheduler.engine:now() + seconds, assert(uv.new_timer())
+    timer:start(math.ceil(seconds * 1000), 0, function() end)
+  end
+  local was = self.blocking
+  local ok, result = pcall(turn_until, self, finished, deadline)
+  self.blocking = was
+  if timer and not timer:is_closing() then
+    timer:close()
+  end
+  self:rest()
+  return ok and result or not ok and error(result, 0)
+end
+
 ---@param scheduler surefoot.Scheduler
 ---@param uv table
 ---@return surefoot.HostAdapter
@@ -89,6 +127,9 @@ return function(scheduler, uv)
   end
   function adapter.wake(token)
     pump:resume_later(token)
+  end
+  function adapter.turn(finished, seconds)
+    return pump:turn(finished, seconds)
   end
   function adapter.spawn(f)
     pump:resume_later { co = create(f) }

@@ -4,6 +4,7 @@
 -- libuv's callbacks are fast events, where most of Neovim's API is closed: they turn the engine, and nothing else. Lua
 -- goes on by vim.schedule, where all of it is open, and where Neovim shows what is thrown.
 -- On the main thread a call waits by vim.wait: Neovim turns its loop, Ctrl-C throws, but what is scheduled has to wait.
+-- Who waits there for a task lets that run as well, for the task is.
 -- In a fast event that cannot be, and is refused; but a coroutine that is begun there waits like any other.
 
 local running = coroutine.running
@@ -19,6 +20,15 @@ end
 local function refusal()
   if vim.in_fast_event() and on_main_thread() then
     return "a callback of libuv must not wait in Neovim: begin a coroutine there, or use vim.schedule"
+  end
+end
+
+-- Waits until check(), at most so long; what ended it otherwise.
+local function wait(seconds, check, is_fast)
+  local ms = math.ceil(math.min(seconds or LONGEST, LONGEST) * 1000)
+  local ok, problem, why = pcall(vim.wait, ms, check, ms, is_fast)
+  if not ok or why == -2 then
+    return ok and "Keyboard interrupt" or problem
   end
 end
 
@@ -51,12 +61,26 @@ return function(pump, adapter)
     end
     pump:watch()
     pump.blocking, has_news = true, false
-    local ms = math.ceil(math.min(seconds or LONGEST, LONGEST) * 1000)
-    local ok, problem, why = pcall(vim.wait, ms, function() return has_news end, ms, true)
+    local problem = wait(seconds, function() return has_news end, true)
     pump.blocking = false
     pump:rest()
-    if not ok or why == -2 then
-      error(ok and "Keyboard interrupt" or problem, 0)
+    if problem then
+      error(problem, 0)
+    end
+    return true
+  end
+  function adapter.turn(finished, seconds)
+    local engine = scheduler.engine
+    local deadline = seconds and engine:now() + seconds
+    while not finished() do
+      local left = deadline and deadline - engine:now()
+      if left and left <= 0 then
+        return false
+      end
+      local problem = wait(left, finished, false)
+      if problem then
+        error(problem, 0)
+      end
     end
     return true
   end
