@@ -486,7 +486,14 @@ function Scheduler:turn(task, finished, seconds)
   elseif not task.adapter.turn then
     return nil, "another loop runs the task, and stands still while this waits: wait in a coroutine of that loop"
   end
-  return task.adapter.turn(finished, seconds)
+  local watcher = { wake = function() end } -- as one waits for it, what it throws is not its loop's
+  task.joiners[watcher] = true
+  local ok, ended, why = pcall(task.adapter.turn, finished, seconds)
+  task.joiners[watcher] = nil
+  if not ok then
+    error(ended, 0)
+  end
+  return ended, why
 end
 
 --- Runs f as a task, and turns until all tasks have ended. Rethrows what f threw, else what a task threw that nobody

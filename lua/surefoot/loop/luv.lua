@@ -85,7 +85,7 @@ function Pump:turn(finished, seconds)
     return nil, "a callback of libuv must not wait for a task: begin a coroutine there"
   elseif seconds and seconds < LONGEST then
     deadline, timer = self.scheduler.engine:now() + seconds, assert(uv.new_timer())
-    timer:start(math.ceil(seconds * 1000), 0, function() end)
+    timer:start(math.ceil(seconds * 1000), 1, function() end) -- libuv's clock may be before ours
   end
   local was = self.blocking
   local ok, result = pcall(turn_until, self, finished, deadline)
@@ -94,7 +94,11 @@ function Pump:turn(finished, seconds)
     timer:close()
   end
   self:rest()
-  return ok and result or not ok and error(result, 0)
+  uv.run "nowait" -- what is closed goes: luv crashes at the end of a program that leaves it
+  if not ok then
+    error(result, 0)
+  end
+  return result
 end
 
 ---@param scheduler surefoot.Scheduler
