@@ -46,11 +46,28 @@ end
 local Adapted = {}
 Adapted.__index = Adapted
 
+local waiter_of = setmetatable({}, { __mode = "kv" }) -- coroutine -> what it waits by
+
+-- The wait threw, since there was no yielding where it stood.
+function Adapted:give_up()
+  local leave = not self.is_over and self.adapter.leave
+  self.is_over = true
+  if leave then
+    leave(self)
+  end
+  self.scheduler:abandon(self)
+end
+
 function Adapted:suspend()
+  local co = running()
+  if waiter_of[co] then
+    waiter_of[co]:give_up()
+  end
+  waiter_of[co] = self
   while not self.woken do
     outside(self.adapter.wait, self)
   end
-  self.woken = false
+  self.woken, waiter_of[co] = false, nil
 end
 
 function Adapted:wake()
@@ -294,7 +311,8 @@ function Scheduler:waiter()
   local adapter = self:host()
   if adapter then
     -- A loop of the user's does not tell of a coroutine that was dropped: the collector does, if nothing is held.
-    return setmetatable({ adapter = adapter, woken = false, is_watched = not self.adapter }, Adapted), task
+    return setmetatable({ scheduler = self, adapter = adapter, woken = false, is_watched = not self.adapter },
+      Adapted), task
   end
   return setmetatable({ scheduler = self, woken = false }, Blocking), task
 end
@@ -346,8 +364,10 @@ function Scheduler:abandon(waiter)
   if waiter.id and self.parked[waiter.id] == waiter then
     self.parked[waiter.id] = nil
   end
-  if waiter.holder then
-    waiter.holder:cancel "cancelled"
+  local holder = waiter.holder
+  waiter.holder = nil
+  if holder then
+    holder:cancel "cancelled"
   end
 end
 

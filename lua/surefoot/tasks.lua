@@ -119,8 +119,12 @@ local function forsake(task)
     task.call = nil
   end
   waiter.holder = holder
-  task.scheduler:abandon(waiter)
-  task.waiting, task.holder, waiter.holder = nil, nil, nil
+  if waiter.give_up then
+    waiter:give_up()
+  else
+    task.scheduler:abandon(waiter)
+  end
+  task.waiting, task.holder = nil, nil
 end
 
 M.forsake = forsake

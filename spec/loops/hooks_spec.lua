@@ -17,7 +17,7 @@ describe("hooks that wait", function()
         p.control_url }
       assert.same({ status = 0, stderr = "", stdout = table.concat({
         "echo: validated", "of validate", "error: of a task", "echo: a stream", "echo: one of two, error: of the other",
-        "done", "",
+        "attempt to yield across", "3 ended, 0 in flight", "done", "",
       }, "\n") }, result)
     end)
   end

@@ -55,6 +55,11 @@ return function(scheduler, cqueues)
     end
   end
 
+  function adapter.leave(token)
+    token.woken = true
+    token.crew:release(token)
+  end
+
   function adapter.spawn(f)
     running():wrap(f)
   end

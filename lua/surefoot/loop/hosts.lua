@@ -4,6 +4,7 @@
 --   owns(on_main)   whether a wait here suspends this coroutine alone
 --   wait(token)     suspends the running coroutine until token.woken is set or, harmlessly, earlier
 --   wake(token)     called when token.woken has just been set: the coroutine may go on, but is not resumed in here
+--   leave(token)    optional: called when wait(token) has thrown, and the same coroutine waits again
 --   spawn(f)        runs f() in a new coroutine of the loop
 --   spawns(on_main) optional: whether spawn() works here, where owns() says no
 --   refusal()       optional: why nothing can wait here, and nothing may block either; nil where it can
@@ -18,6 +19,7 @@ local M = {}
 
 ---@class surefoot.HostAdapter: surefoot.Adapter
 ---@field owns fun(on_main: boolean): boolean
+---@field leave (fun(token: table))?
 ---@field spawns (fun(on_main: boolean): boolean)?
 ---@field refusal (fun(): string?)?
 ---@field block (fun(seconds: number?): boolean)?

@@ -132,6 +132,9 @@ return function(scheduler, uv)
   function adapter.wake(token)
     pump:resume_later(token)
   end
+  function adapter.leave(token)
+    pump.waiting, token.co = pump.waiting - 1, nil
+  end
   function adapter.turn(finished, seconds)
     return pump:turn(finished, seconds)
   end

@@ -71,6 +71,11 @@ return function(scheduler, copas)
     crew:release(token)
   end
 
+  function adapter.leave(token)
+    token.woken = true
+    crew:release(token)
+  end
+
   -- It begins when who spawns it waits: before copas 4 threads begin at once.
   function adapter.spawn(f)
     local token = {}
