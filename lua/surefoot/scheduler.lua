@@ -165,6 +165,13 @@ local function cancel_members(group)
   end
 end
 
+-- A loop may go on with a coroutine that it had given up: its task has ended by then.
+local function conclude(task, ...)
+  if task.state ~= "done" then
+    finish(task, ...)
+  end
+end
+
 -- Lets the adapter begin it: true, or false and what that threw. A task that has no coroutine then has ended.
 local function begin(task, adapter, f, ...)
   local arguments = pack(...)
@@ -175,7 +182,7 @@ local function begin(task, adapter, f, ...)
     task.state = "started"
     tasks.settle(task, (running()))
     task.co = nil -- its loop holds it: should that be gone, so is the task (LuaJIT and 5.1 have no ephemerons)
-    finish(task, tasks.guarded(f, unpack(arguments, 1, arguments.n)))
+    conclude(task, tasks.guarded(f, unpack(arguments, 1, arguments.n)))
     if task.thrown and not task.observed and not task.group then
       tasks.raise(task.thrown)
     end
@@ -311,8 +318,8 @@ function Scheduler:waiter()
   local adapter = self:host()
   if adapter then
     -- A loop of the user's does not tell of a coroutine that was dropped: the collector does, if nothing is held.
-    return setmetatable({ scheduler = self, adapter = adapter, woken = false, is_watched = not self.adapter },
-      Adapted), task
+    return setmetatable({ scheduler = self, adapter = adapter, woken = false, is_watched = not self.adapter,
+      task = task }, Adapted), task
   end
   return setmetatable({ scheduler = self, woken = false }, Blocking), task
 end
@@ -358,7 +365,7 @@ function Scheduler:wait(id, task, holder)
   return true
 end
 
---- Nobody will ever resume the coroutine that waits by this waiter: gives up what it holds.
+--- Who waits by this waiter does not any more: gives up what it holds.
 ---@param waiter table
 function Scheduler:abandon(waiter)
   if waiter.id and self.parked[waiter.id] == waiter then
@@ -369,6 +376,22 @@ function Scheduler:abandon(waiter)
   if holder then
     holder:cancel "cancelled"
   end
+end
+
+--- Ends a task that another loop ran, and whose coroutine nobody will ever resume; who waits for it goes on.
+---@param task surefoot.Task?
+function Scheduler.bury(_, task)
+  if task and not task.native and task.state ~= "done" then
+    task.waiting, task.holder = nil, nil
+    finish(task, true, nil, tasks.cancelled())
+  end
+end
+
+--- Nobody will ever resume the coroutine that waits by this waiter: gives up what it holds, and ends its task.
+---@param waiter table
+function Scheduler:lost(waiter)
+  self:abandon(waiter)
+  self:bury(waiter.task)
 end
 
 --- Waits for a time.

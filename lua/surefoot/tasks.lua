@@ -96,6 +96,13 @@ end
 
 M.take_interrupt = take_interrupt
 
+--- The task of a coroutine, if it has one.
+---@param co thread
+---@return surefoot.Task?
+function M.of(co)
+  return owner[co]
+end
+
 --- How often the task has been cancelled.
 ---@param task surefoot.Task?
 ---@return integer
@@ -209,7 +216,7 @@ local function join(task, seconds)
   local timer = seconds and seconds < math.huge and engine:timer(seconds)
   task.joiners[waiter] = true
   if timer then
-    scheduler.parked[timer] = waiter
+    scheduler.parked[timer], waiter.id = waiter, timer
   end
   local problem
   while task.state ~= "done" and not problem do

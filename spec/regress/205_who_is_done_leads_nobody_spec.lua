@@ -30,7 +30,7 @@ describe("of those who wait in one loop", function()
 
   local function gather()
     members, turning = {}, nil
-    crew = crews.new({ abandon = function() end }, rouse)
+    crew = crews.new({ lost = function() end }, rouse)
     for i = 1, MEMBERS do
       local token = { name = i }
       token.co = coroutine.create(function() crew:wait(token, lead, coroutine.yield) end)

@@ -4,7 +4,17 @@
 --
 -- A crew holds no coroutine and no loop, or those that nobody turns any more would never be collected.
 
+local guard = require "surefoot.guard"
+
 local M = {}
+
+-- PUC 5.1 cannot wait under pcall. There whose wait has thrown is found when its coroutine waits again, or by the
+-- collector, which has to know that the coroutine is still there.
+local is_protected = guard.call == pcall
+local protected = is_protected and pcall or function(f, ...)
+  f(...)
+  return true
+end
 
 local newproxy = rawget(_G, "newproxy") -- where tables have no finalizers: 5.1, LuaJIT
 
@@ -20,27 +30,36 @@ Crew.__index = Crew
 -- What a coroutine holds while it waits, and nothing else does.
 local Seat = {}
 
-local function give_up(seat)
+-- The coroutine does not wait any more: it is gone, or what it waited by has thrown.
+local function give_up(seat, has_thrown)
   local token = seat.token
-  if token and not token.woken then
-    token.woken = true
+  if token then
+    local scheduler = seat.crew.scheduler
+    seat.token, token.woken = nil, true
     seat.crew:release(token) -- a loop may forget a coroutine only when it tries to resume it
-    seat.crew.scheduler:abandon(token)
+    if has_thrown then
+      scheduler:abandon(token)
+    else
+      scheduler:lost(token)
+    end
   end
 end
 
-Seat.__close = give_up
+function Seat.__close(seat, problem)
+  give_up(seat, problem ~= nil)
+end
 
 -- A finalizer must move nothing in the engine: the call that is let go of here ends when it is collected, too.
 function Seat.__gc(seat)
   if seat.token then
     seat.token.holder = nil
-    give_up(seat)
+    give_up(seat, seat.place ~= nil and seat.place[1] ~= nil)
   end
 end
 
 local function new_seat(crew)
   local seat = setmetatable({ crew = crew }, Seat)
+  seat.place = not is_protected and setmetatable({}, { __mode = "v" }) or nil
   if newproxy then
     seat.guard = newproxy(true)
     getmetatable(seat.guard).__gc = function() Seat.__gc(seat) end
@@ -55,8 +74,23 @@ function M.new(scheduler, rouse)
   return setmetatable({ scheduler = scheduler, rouse = rouse, waiting = {}, spare = {} }, Crew)
 end
 
-local function waits(token)
-  return not token.woken or nil
+local function waits(seat)
+  if not seat.token.woken then
+    return true
+  end
+  seat.token = nil
+end
+
+local function turn_in(self, seat, lead, follow)
+  local token = seat.token
+  for _ in waits, seat, nil, seat do -- 5.4 closes the seat with the coroutine
+    self.leader = self.leader or token
+    if self.leader == token then
+      lead(token)
+    else
+      follow(token)
+    end
+  end
 end
 
 --- Waits until the token is woken.
@@ -67,15 +101,15 @@ end
 function Crew:wait(token, lead, follow)
   local seat = table.remove(self.spare) or new_seat(self)
   seat.token, self.waiting[token] = token, true
-  for _ in waits, token, nil, seat do -- 5.4 closes the seat with the coroutine
-    self.leader = self.leader or token
-    if self.leader == token then
-      lead(token)
-    else
-      follow(token)
-    end
+  if seat.place then
+    seat.place[1] = coroutine.running()
   end
-  seat.token, self.spare[#self.spare + 1] = nil, seat
+  local ok, problem = protected(turn_in, self, seat, lead, follow)
+  if not ok then
+    give_up(seat, true)
+    error(problem, 0)
+  end
+  self.spare[#self.spare + 1] = seat
 end
 
 --- Rouses one that waits, for it need not wait any more.
@@ -105,7 +139,7 @@ function Crew:disband()
   self.waiting, self.leader = {}, nil
   for token in pairs(waiting) do
     token.woken = true
-    self.scheduler:abandon(token)
+    self.scheduler:lost(token)
   end
 end
 

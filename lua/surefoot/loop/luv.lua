@@ -51,7 +51,7 @@ function Pump:resume_later(token)
     local co, ok, problem = token.co, true, nil
     if co and status(co) == "dead" then -- it was closed
       token.co, self.waiting = nil, self.waiting - 1
-      self.scheduler:abandon(token)
+      self.scheduler:lost(token)
     elseif co then
       ok, problem = resume(co)
     end

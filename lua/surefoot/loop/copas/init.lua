@@ -4,18 +4,62 @@
 -- Before copas 4 sleepers are woken one a turn, or never: there all wait for the fd, and are ready when they are woken.
 
 local Ear = require "surefoot.loop.copas.ear"
-local crews = require "surefoot.loop.crew"
+local all_crews = require "surefoot.loop.crew"
+local tasks = require "surefoot.tasks"
 local threads = require "surefoot.loop.copas.threads"
 
 local running = coroutine.running
+
+local tokens = setmetatable({}, { __mode = "kv" })   -- coroutine -> what it waits by
+local known = setmetatable({}, { __mode = "k" })     -- copas -> its crews, one of each scheduler
+
+-- copas drops what was removed when it is to go on: it gives up what it waits for, and is.
+local function hear_of_removals(copas)
+  local remove = copas.removethread
+  function copas.removethread(co, ...)
+    local token, task = tokens[co], tasks.of(co)
+    remove(co, ...)
+    if token and token.co then
+      token.scheduler:lost(token)
+      token:wake()
+    elseif task and coroutine.status(co) == "suspended" then
+      task.scheduler:bury(task)
+    end
+  end
+end
+
+local function hear_of_the_end(copas, crews)
+  local cancel_all = copas.cancelall
+  function copas.cancelall(...)
+    for crew in pairs(crews) do
+      crew:disband()
+    end
+    return cancel_all(...)
+  end
+end
+
+-- The crews of a copas, whose functions are replaced once.
+local function crews_of(copas)
+  local crews = known[copas]
+  if not crews then
+    crews = setmetatable({}, { __mode = "k" })
+    known[copas] = crews
+    if copas.removethread then
+      hear_of_removals(copas)
+    end
+    if copas.cancelall then
+      hear_of_the_end(copas, crews)
+    end
+  end
+  return crews
+end
 
 ---@param scheduler surefoot.Scheduler
 ---@param copas table
 ---@return surefoot.HostAdapter
 return function(scheduler, copas)
   local is_direct, limit = threads.of(copas), require "socket"._SETSIZE or 1024
-  local sleep, remove, cancel_all = copas.pauseforever, copas.removethread, copas.cancelall
-  local tokens = setmetatable({}, { __mode = "kv" }) -- coroutine -> what it waits by
+  local sleep = copas.pauseforever
   local crew, adapter = nil, { owns = is_direct }
 
   -- It goes where copas sends what its coroutines throw.
@@ -27,30 +71,13 @@ return function(scheduler, copas)
     copas.receive(setmetatable({ token = token, crew = crew, engine = scheduler.engine, report = report }, Ear))
   end
 
-  crew = crews.new(scheduler, function(token)
+  crew = all_crews.new(scheduler, function(token)
     if sleep then
       copas.wakeup(token.co)
     end
   end)
 
-  -- copas drops what was removed when it is to go on: it gives up what it waits for, and is.
-  if remove then
-    function copas.removethread(co, ...)
-      local token = tokens[co]
-      remove(co, ...)
-      if token and token.co then
-        scheduler:abandon(token)
-        token:wake()
-      end
-    end
-  end
-
-  if cancel_all then
-    function copas.cancelall(...)
-      crew:disband()
-      return cancel_all(...)
-    end
-  end
+  crews_of(copas)[crew] = true
 
   function adapter.refusal()
     local fd = is_direct() and scheduler.engine:fd()

@@ -68,7 +68,7 @@ end
 function Dispatcher:wake()
   local scheduler, seats = self.scheduler, self.seats
   self.tick, self.failures = nil, 0
-  local calls = seats:sweep(function(token) scheduler:abandon(token) end)
+  local calls = seats:sweep(function(token) scheduler:lost(token) end)
   local strays = scheduler.engine:in_flight() > calls
   if strays then
     collectgarbage("step", COLLECTED)
