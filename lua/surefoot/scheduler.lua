@@ -378,20 +378,11 @@ function Scheduler:abandon(waiter)
   end
 end
 
---- Ends a task that another loop ran, and whose coroutine nobody will ever resume; who waits for it goes on.
----@param task surefoot.Task?
-function Scheduler.bury(_, task)
-  if task and not task.native and task.state ~= "done" then
-    task.waiting, task.holder = nil, nil
-    finish(task, true, nil, tasks.cancelled())
-  end
-end
-
 --- Nobody will ever resume the coroutine that waits by this waiter: gives up what it holds, and ends its task.
 ---@param waiter table
 function Scheduler:lost(waiter)
   self:abandon(waiter)
-  self:bury(waiter.task)
+  tasks.bury(waiter.task)
 end
 
 --- Waits for a time.

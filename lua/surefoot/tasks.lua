@@ -164,6 +164,15 @@ end
 
 M.finish = finish
 
+--- Ends a task that another loop ran, and whose coroutine nobody will ever resume; who waits for it goes on.
+---@param task surefoot.Task?
+function M.bury(task)
+  if task and not task.native and task.state ~= "done" then
+    task.waiting, task.holder = nil, nil
+    finish(task, true, nil, cancelled())
+  end
+end
+
 --- Cancels what the task waits for: it sees nil and an error of kind "cancelled" there and may go on. A task that has
 --- not begun never does; one that is not waiting is told at its next wait.
 function Task:cancel()

@@ -78,7 +78,11 @@ local function turn_until(pump, finished, deadline)
   return true
 end
 
---- As adapter.turn.
+--- Turns the loop on the main thread until finished().
+---@param finished fun(): boolean
+---@param seconds number? at most so long
+---@return boolean? finished nil: it cannot turn here
+---@return string? why
 function Pump:turn(finished, seconds)
   local uv, timer, deadline = self.uv, nil, nil
   if uv.loop_mode and uv.loop_mode() then -- it cannot be turned within

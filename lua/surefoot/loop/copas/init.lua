@@ -23,7 +23,7 @@ local function hear_of_removals(copas)
       token.scheduler:lost(token)
       token:wake()
     elseif task and coroutine.status(co) == "suspended" then
-      task.scheduler:bury(task)
+      tasks.bury(task)
     end
   end
 end
