@@ -3,11 +3,12 @@
 
 local env = require "spec.support.env"
 local guard = require "surefoot.guard"
+local hosts = require "surefoot.loop.hosts"
 local native = require "surefoot.loop.native"
 local surefoot = require "surefoot"
 
 describe("a task that its loop kills", function()
-  local had = {}
+  local had, had_hosts = {}, nil
 
   local function load(name, library)
     had[name] = package.loaded[name] or false
@@ -15,7 +16,14 @@ describe("a task that its loop kills", function()
     return library
   end
 
+  -- Another spec may have loaded another copas.
+  before_each(function()
+    local scheduler = native.scheduler()
+    had_hosts, scheduler.hosts = scheduler.hosts, hosts.new(scheduler)
+  end)
+
   after_each(function()
+    native.scheduler().hosts = had_hosts
     for name, library in pairs(had) do
       package.loaded[name] = library or nil
     end
