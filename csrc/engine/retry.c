@@ -3,8 +3,8 @@
  *
  * A line that failed is not asked again while another is untried in this call, and there is no backoff before an untried
  * one; delay(n) counts rounds over all lines, not hosts. Every retry is paid for before it waits. Where the budget is
- * spent, but paid retries are under way, it waits for how they end: success gives back what they cost. So it does for the
- * floor, which pays meanwhile.
+ * spent, but paid retries are under way, it waits for how they end: success gives back what they cost. Nobody waits for the
+ * floor: a fleet that did would keep a line down that has lost half of its speed.
  */
 #include "call.h"
 
@@ -71,10 +71,13 @@ static void expect_refund(sf_call *call, bool expected)
   call->client->refundable += expected ? 1 : -1;
 }
 
-static bool pay(sf_call *call, const sf_failure *failure)
+/* floor: it may pay as well, beyond what is there. */
+static bool pay(sf_call *call, const sf_failure *failure, bool floor)
 {
   sf_client *client = call->client;
-  const sf_budget_config *budget = &client->config.budget;
+  sf_budget_config config = client->config.budget;
+  const sf_budget_config *budget = &config;
+  if (!floor) config.floor_per_second = 0;
   sf_cost_effect effect = sf_outcome_effects[failure->outcome].cost;
   bool throttled = effect == SF_COST_THROTTLED || (effect == SF_COST_BY_HINT && failure->hint_ns > 0);
   uint32_t cost = throttled ? budget->throttled_cost : budget->transient_cost;
@@ -115,7 +118,8 @@ static void go_on(sf_call *call, const sf_failure *failure, bool paid_step, int6
   bool expected_before = call->refundable;
   if (!call->trail[failure->attempt - 1].hedge) call->first_loser = failure->attempt;
   if (failure->pushed_back) call->max_attempts = call->attempt_count;
-  if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure))) return;
+  if (call->awaits_variant || call->attempt_count >= call->max_attempts || (paid_step && !pay(call, failure, true)))
+    return;
   if (sf_hedge_replace(call, now) || !paid_step) return;
   sf_budget_refund(&call->client->words->budget, &call->client->config.budget, call->last_cost);
   call->last_cost = paid_before;
@@ -132,15 +136,12 @@ static void begin_again(sf_call *call, int64_t at, int64_t now)
   sf_timers_set(&call->engine->timers, &call->wake_timer, at);
 }
 
-/* The first of those who wait looks again when the floor pays; and soon, where other processes pay from the same budget. */
-static void watch_floor(sf_client *client)
+/* Where other processes pay from the same budget, and give back to it, the first of those who wait looks now and then. */
+static void watch_others(sf_client *client)
 {
-  sf_call *first = client->unpaid;
-  if (first == NULL) return;
-  int64_t now = sf_engine_now(client->engine);
-  int64_t wait = sf_budget_floor_wait(&client->words->budget, &client->config.budget, now);
-  int64_t at = sf_commons_wake(client->region, now, sf_time_add(now, wait));
-  if (at != SF_NEVER) sf_timers_set(&client->engine->timers, &first->wake_timer, at);
+  if (client->region == NULL || client->unpaid == NULL) return;
+  int64_t at = sf_commons_wake(client->region, sf_engine_now(client->engine), SF_NEVER);
+  sf_timers_set(&client->engine->timers, &client->unpaid->wake_timer, at);
 }
 
 /* First come, first served. False: nobody holds anything that could be given back. */
@@ -157,7 +158,7 @@ static bool await_refund(sf_call *call, const sf_failure *failure, int64_t at)
   if (client->last_unpaid != NULL) client->last_unpaid->next_waiting = call;
   else client->unpaid = call;
   client->last_unpaid = call;
-  if (client->unpaid == call) watch_floor(client);
+  if (client->unpaid == call) watch_others(client);
   return true;
 }
 
@@ -179,7 +180,7 @@ void sf_retry_settled(sf_call *call)
   if (!call->unpaid) return;
   bool first = call->client->unpaid == call;
   leave_unpaid(call);
-  if (first) watch_floor(call->client);
+  if (first) watch_others(call->client);
 }
 
 void sf_retry_too_late(sf_call *call)
@@ -190,9 +191,9 @@ void sf_retry_too_late(sf_call *call)
 void sf_retry_resume(sf_client *client)
 {
   for (sf_call *call; (call = client->unpaid) != NULL;) {
-    bool paid = pay(call, &call->owed);
+    bool paid = pay(call, &call->owed, false);
     if (!paid && client->refundable > 0) {
-      watch_floor(client);
+      watch_others(client);
       return;
     }
     leave_unpaid(call);
@@ -235,6 +236,6 @@ void sf_retry_decide(sf_call *call, const sf_failure *failure)
     give_up(call, failure, "the deadline leaves no room for another attempt");
     return;
   }
-  if (!paid_step || (call->client->unpaid == NULL && pay(call, failure))) begin_again(call, at, now);
+  if (!paid_step || (call->client->unpaid == NULL && pay(call, failure, true))) begin_again(call, at, now);
   else if (!await_refund(call, failure, at)) give_up(call, failure, "the retry budget is spent");
 }

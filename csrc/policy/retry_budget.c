@@ -9,18 +9,6 @@ void sf_budget_init(sf_budget *budget)
   sf_gcra_init(&budget->floor);
 }
 
-static sf_gcra_config sf_budget_trickle(const sf_budget_config *config)
-{
-  return sf_gcra_config_make(config->floor_per_second, config->floor_per_second);
-}
-
-int64_t sf_budget_floor_wait(const sf_budget *budget, const sf_budget_config *config, int64_t now)
-{
-  if (!(config->floor_per_second > 0)) return SF_NEVER;
-  sf_gcra_config trickle = sf_budget_trickle(config);
-  return sf_gcra_peek(&budget->floor, &trickle, now, 1);
-}
-
 int32_t sf_budget_withdraw(sf_budget *budget, const sf_budget_config *config, int64_t now, uint32_t cost)
 {
   if (!config->enabled) return 0;
@@ -31,7 +19,7 @@ int32_t sf_budget_withdraw(sf_budget *budget, const sf_budget_config *config, in
       return (int32_t)cost;
   }
   if (!(config->floor_per_second > 0)) return SF_BUDGET_REFUSED;
-  sf_gcra_config trickle = sf_budget_trickle(config);
+  sf_gcra_config trickle = sf_gcra_config_make(config->floor_per_second, config->floor_per_second);
   return sf_gcra_try(&budget->floor, &trickle, now, 1) == 0 ? 0 : SF_BUDGET_REFUSED;
 }
 

@@ -31,9 +31,6 @@ void sf_budget_init(sf_budget *budget);
 /* Pays for one retry: the cost taken (0 when the floor paid, or the budget is off), or SF_BUDGET_REFUSED. */
 int32_t sf_budget_withdraw(sf_budget *budget, const sf_budget_config *config, int64_t now, uint32_t cost);
 
-/* When the floor pays next, though nothing be given back: ns from now; SF_NEVER: it never does. */
-int64_t sf_budget_floor_wait(const sf_budget *budget, const sf_budget_config *config, int64_t now);
-
 /* Gives back a cost (never above the capacity). */
 void sf_budget_refund(sf_budget *budget, const sf_budget_config *config, int32_t cost);
 

@@ -277,19 +277,20 @@ static void test_source_closed(void)
   finish();
 }
 
+static bool is_inherited(int fd)
+{
+  int flags = fcntl(fd, F_GETFD);
+  return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+/* Whoever started this test may have left it files that are. */
 static void test_inheritance(void)
 {
+  bool before[64];
+  for (int fd = 3; fd < 64; fd++) before[fd] = is_inherited(fd);
   prepare();
   attach();
-  for (int fd = 3; fd < 64; fd++) {
-    int flags = fcntl(fd, F_GETFD);
-    if (flags >= 0 && !(flags & FD_CLOEXEC)) {
-      char name[64], target[128] = "";
-      snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-      CHECK(readlink(name, target, sizeof target - 1) > 0);
-      CHECK(strncmp(target, "socket:", 7) != 0 && strncmp(target, "anon_inode:", 11) != 0);
-    }
-  }
+  for (int fd = 3; fd < 64; fd++) CHECK(before[fd] || !is_inherited(fd));
   finish();
 }
 

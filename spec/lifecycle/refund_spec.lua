@@ -62,18 +62,6 @@ describe("a spent retry budget", function()
     assert.same({ network = 3 }, tally(calls))
   end)
 
-  it("is filled by its floor meanwhile, one retry a second", function()
-    local lab = lab_of({ retry = { budget = { capacity = 14, floor_per_second = 1 } } },
-      { after = 100, text = "from b" })
-    local calls = crowd(lab, 5)
-    lab:pass(1.5)
-    assert.equal(2, lab:line("b").in_flight) -- what the budget and the floor paid at once
-    lab:pass(3)
-    assert.equal(5, lab:line("b").in_flight)
-    lab:pass(110)
-    assert.same({ ok = 5 }, tally(calls))
-  end)
-
   it("is waited for in the order of the failures", function()
     local lab = lab_of { retry = { budget = { capacity = 20, floor_per_second = 0 } } }
     local calls = crowd(lab, 4)

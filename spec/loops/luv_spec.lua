@@ -320,7 +320,7 @@ describe("luv", function()
     run()
     scheduler.step = nil
     assert(p:wait("a", function(c) return c.aborted == 50 end))
-    assert.is_true(count <= 1, count .. " steps in a second")
+    assert.is_true(count <= 50, count .. " steps in a second") -- a busy host connects late; polling is thousands
     assert.is_true(cost < 0.01 * pace, ("%g s of CPU"):format(cost))
   end)
 
