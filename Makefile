@@ -126,7 +126,7 @@ run-test: all $(TESTS:spec/%.c=build/lua5.4/test/%)
 
 run-test-all: all $(OTHERS:%=build/%/surefoot/core.so) $(TESTS:spec/%.c=build/lua5.4/test/%)
 	@$(foreach one,$(filter-out $(OTHERS),lua5.1 lua5.2 lua5.3),echo 'left out, since its headers are missing: $(one)';) \
-	  $(SUITE) $(VARIANTS) $(OTHERS) -- $(SPEC) $(ARGS)
+	  SUREFOOT_ALL=1 $(SUITE) $(VARIANTS) $(OTHERS) -- $(SPEC) $(ARGS)
 
 run-asan: build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@$(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
