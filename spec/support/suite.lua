@@ -1,5 +1,5 @@
--- Runs the specs under each interpreter named, and ends with one line for people and machines alike:
--- "N passed, N failed, N skipped". A run that dies, fails without saying where, or finds no spec counts as one failure.
+-- Runs the specs under each interpreter named, and ends with a line "failed: ..." for each failure, and one for people and
+-- machines alike: "N passed, N failed, N skipped". A run that dies, fails without saying where, or finds no spec counts as one failure.
 -- Usage: lua5.4 spec/support/suite.lua lua5.4 luajit -- spec/policy [busted options]
 -- Specs tagged #once do not depend on the interpreter: only the first one runs them.
 local interpreters, options = {}, {}
@@ -28,6 +28,7 @@ local function command(interpreter, tally, later)
 end
 
 local total = { passed = 0, failed = 0, skipped = 0 }
+local failures = {}
 local tally = os.tmpname()
 
 for index, interpreter in ipairs(interpreters) do
@@ -36,9 +37,15 @@ for index, interpreter in ipairs(interpreters) do
   assert(io.open(tally, "w")):close()
   local ok = os.execute(command(interpreter, tally, index > 1))
   local file = assert(io.open(tally))
-  local passed, failed, skipped = file:read("n", "n", "n")
+  local passed, failed, skipped = file:read("n", "n", "n", "l")
+  for line in file:lines() do
+    failures[#failures + 1] = ("failed: %s: %s"):format(interpreter, line)
+  end
   file:close()
-  if not ok and (failed or 0) == 0 then failed = 1 end
+  if not ok and (failed or 0) == 0 then
+    failed = 1
+    failures[#failures + 1] = ("failed: the run on %s ended early"):format(interpreter)
+  end
   total.passed = total.passed + (passed or 0)
   total.failed = total.failed + (failed or 0)
   total.skipped = total.skipped + (skipped or 0)
@@ -48,6 +55,9 @@ os.remove(tally)
 if total.passed == 0 and total.failed == 0 then
   print "no spec passed: nothing was found that could be tested"
   total.failed = 1
+end
+for _, line in ipairs(failures) do
+  print(line)
 end
 print(("%d passed, %d failed, %d skipped"):format(total.passed, total.failed, total.skipped))
 os.exit(total.failed == 0)
