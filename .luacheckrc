@@ -11,7 +11,7 @@ exclude_files = { "build" }
 
 -- Hosts that a file adapts to.
 files["lua/surefoot/loop"].read_globals = { "ngx", "vim" }
-files["lua/surefoot/gateway"].read_globals = { "ngx" }
+files["lua/surefoot/gateway"].globals = { "ngx" }
 
 files["spec"].std = "max+busted"
 files["spec"].ignore = { "122" } -- a spec may stand in for a part of the standard library

@@ -248,6 +248,12 @@ function Client:stream_job(request, options)
   return self:chat_job(request, options, operations.stream)
 end
 
+-- The job of whoever writes requests and reads answers by itself, as the gateway does.
+---@private
+function Client:foreign_job(work, routes, request, options)
+  return operation_job(self, work, routes, request, options)
+end
+
 -- The job for a request that goes on with another job's.
 ---@private
 function Client:follow(job, request, options)

@@ -23,7 +23,11 @@ local function version_of(variant)
   return "anthropic-version: " .. (variant.traits and variant.traits.api_version or VERSION) .. "\n"
 end
 
-local function headers_of(variant, streams)
+--- The headers of a request that is passed on as it is.
+---@param variant surefoot.Variant
+---@param streams boolean?
+---@return string
+function M.headers(variant, streams)
   return (streams and common.STREAM_HEADERS or common.JSON_HEADERS) .. version_of(variant)
 end
 
@@ -50,7 +54,7 @@ function chat.encode(given, variant, codec, changes, streams)
     local _, own = codec.encode(changed) -- the path in the problem is to be the caller's
     return nil, own or problem
   end
-  return "POST", "/messages", headers_of(variant, streams), text
+  return "POST", "/messages", M.headers(variant, streams), text
 end
 
 -- Why the list of blocks is none, or nil.

@@ -1,0 +1,90 @@
+--- What a caller of the gateway is told of a failure: status, the fields of an error's body, when to come back.
+
+local M = {}
+
+---@class surefoot.gateway.Failure
+---@field status integer
+---@field message string
+---@field type string          in OpenAI's words
+---@field code string?
+---@field param string?
+---@field retry_after integer? seconds
+---@field final boolean?       asking the same again is of no use: the caller's SDK shall not
+---@field kind string          surefoot's
+
+-- Of each kind: the status where the provider gave none, the type, the code where the provider gave none; keep: the
+-- provider's own status is told.
+local KINDS = {
+  invalid_request = { 400, "invalid_request_error", "invalid_request", keep = true },
+  unauthorized = { 401, "authentication_error", "upstream_unauthorized", keep = true },
+  forbidden = { 403, "permission_error", "upstream_forbidden", keep = true },
+  not_found = { 404, "not_found_error", "model_not_found", keep = true },
+  quota = { 429, "insufficient_quota", "insufficient_quota" },
+  content_filter = { 400, "invalid_request_error", "content_filter" },
+  context_length = { 400, "invalid_request_error", "context_length_exceeded" },
+  too_large = { 413, "invalid_request_error", "request_too_large" },
+  rate_limited = { 429, "rate_limit_error", "rate_limit_exceeded" },
+  overloaded = { 503, "server_error", "overloaded", keep = true },
+  server = { 502, "server_error", "upstream_error", keep = true },
+  timeout = { 504, "server_error", "upstream_timeout" },
+  deadline = { 504, "server_error", "deadline_exceeded" },
+  network = { 502, "server_error", "upstream_unreachable" },
+  tls = { 502, "server_error", "upstream_tls" },
+  truncated = { 502, "server_error", "upstream_truncated" },
+  malformed = { 502, "server_error", "upstream_malformed" },
+  rejected = { 502, "server_error", "upstream_rejected" },
+  circuit_open = { 503, "server_error", "circuit_open" },
+  queue_full = { 503, "server_error", "queue_full" },
+  cancelled = { 499, "server_error", "cancelled" },
+  closed = { 503, "server_error", "shutting_down" },
+  error = { 500, "server_error", "internal_error" },
+}
+
+local SOON = 1 -- seconds: when to come back where nothing is known
+
+-- Kinds that an answer of the upstream's may be, whose status says more than ours. 3xx and 1xx are nobody's answer.
+local function status_of(err, row)
+  local status = err.status
+  if row.keep and status and status >= 400 and status <= 599 then
+    return status
+  end
+  return row[1]
+end
+
+local function retry_after(err, status)
+  if err.retry_after then
+    return math.max(1, math.ceil(err.retry_after))
+  elseif status == 429 and err.kind == "rate_limited" or status == 503 then
+    return SOON
+  end
+end
+
+--- What the caller is told of an error.
+---@param err surefoot.Error
+---@return surefoot.gateway.Failure
+function M.of(err)
+  local row = KINDS[err.kind] or KINDS.error
+  local status = status_of(err, row)
+  local document = type(err.body) == "table" and type(err.body.error) == "table" and err.body.error or {}
+  return {
+    status = status, message = err.message, type = row[2], code = err.code or row[3],
+    param = type(document.param) == "string" and document.param or nil, retry_after = retry_after(err, status),
+    final = not err.retryable, kind = err.kind,
+  }
+end
+
+--- What the gateway itself has to say.
+---@param kind surefoot.Kind
+---@param message string
+---@param more table? fields to replace
+---@return surefoot.gateway.Failure
+function M.own(kind, message, more)
+  local row = KINDS[kind]
+  local failure = { status = row[1], message = message, type = row[2], code = row[3], final = true, kind = kind }
+  for name, value in pairs(more or {}) do
+    failure[name] = value
+  end
+  return failure
+end
+
+return M

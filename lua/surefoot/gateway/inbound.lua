@@ -1,0 +1,183 @@
+--- What a caller's request says: who asks, for which model; read without decoding the body where that will do.
+
+local binding = require "surefoot.binding"
+local canceller = require "surefoot.canceller"
+
+local M = {}
+
+local ngx = ngx
+local NO_FALLBACKS = {}
+local MOST_FALLBACKS = 16
+
+--- The body; nil and a failure's kind and message.
+function M.read_body(gateway)
+  ngx.req.read_body()
+  local body = ngx.req.get_body_data()
+  if body then
+    return #body <= gateway.config.max_body_bytes and body or nil, "too_large"
+  end
+  local path = ngx.req.get_body_file()
+  if not path then
+    return nil, "invalid_request", "the request has no body"
+  end
+  local file, problem = io.open(path, "rb")
+  if not file then
+    return nil, "error", "the body could not be read: " .. tostring(problem)
+  end
+  local size = file:seek "end"
+  if size > gateway.config.max_body_bytes then
+    file:close()
+    return nil, "too_large"
+  end
+  file:seek("set", 0)
+  body = file:read "*a"
+  file:close()
+  return body
+end
+
+--- The caller's key: nil and a message where there must be one. No keys: nobody has one.
+function M.key_of(gateway)
+  if not gateway.keys then
+    return true
+  end
+  local var = ngx.var
+  local given = var.http_authorization
+  local secret = given and given:match "^[Bb][Ee][Aa][Rr][Ee][Rr] +(.-) *$" or var.http_x_api_key or var.http_api_key
+  if not secret or secret == "" then
+    return nil, "no API key was given: send it as `Authorization: Bearer KEY`, or as `x-api-key: KEY`"
+  end
+  local key = gateway.keys:find(secret)
+  if not key then
+    return nil, "the API key is not known here"
+  end
+  return key
+end
+
+local function is_true(body, first, last)
+  return first and body:sub(first, last) == "true" or false
+end
+
+local function number_at(body, first, last)
+  return first and tonumber(body:sub(first, last)) or nil
+end
+
+--- What the document says, found in passing. Nil, message, param: it is not what it must be.
+function M.read_members(exchange, body)
+  local codec = exchange.gateway.client.codec
+  local m1, m2, s1, s2, t1, t2, c1, c2, n1, n2, f1, f2, o1 = binding.members(body, "model", "stream", "max_tokens",
+    "max_completion_tokens", "n", "fallbacks", "stream_options")
+  if m1 == nil then
+    return nil, "the body is no JSON object: " .. tostring(m2)
+  end
+  local model = m1 and codec.decode("[" .. body:sub(m1, m2) .. "]")
+  model = model and model[1]
+  if type(model) ~= "string" or model == "" then
+    return nil, m1 and "model: expected a name" or "model: is required", "model"
+  end
+  local fallbacks = NO_FALLBACKS
+  if f1 then
+    fallbacks = codec.decode(body:sub(f1, f2))
+    if type(fallbacks) ~= "table" or #fallbacks > MOST_FALLBACKS then
+      return nil, ("fallbacks: expected a list of at most %d names of models"):format(MOST_FALLBACKS), "fallbacks"
+    end
+    for _, name in ipairs(fallbacks) do
+      if type(name) ~= "string" or name == "" then
+        return nil, "fallbacks: expected a list of names of models", "fallbacks"
+      end
+    end
+  end
+  return {
+    model = model, first = m1, last = m2, streams = is_true(body, s1, s2), fallbacks = fallbacks,
+    told = {
+      model = model, max_tokens = number_at(body, t1, t2), max_completion_tokens = number_at(body, c1, c2),
+      n = number_at(body, n1, n2),
+    },
+    asks_usage = o1 and true or false,
+  }
+end
+
+-- The body without the member that only the gateway understands.
+local function without_fallbacks(exchange, inbound, members)
+  if members.fallbacks == NO_FALLBACKS then
+    return true
+  end
+  local codec = exchange.gateway.client.codec
+  local document = codec.decode(inbound.body)
+  if type(document) ~= "table" then
+    return nil, "the body is no JSON document"
+  end
+  document.fallbacks = nil
+  inbound.body, inbound.context.document = assert(codec.encode(document)), document
+  inbound.first, inbound.last = binding.members(inbound.body, "model")
+  return true
+end
+
+--- The request as the relay takes it. Nil and a message.
+function M.inbound_of(exchange, body, members)
+  local gateway = exchange.gateway
+  local inbound = {
+    format = exchange.format, body = body, first = members.first, last = members.last, streams = members.streams,
+    told = members.told,
+    context = {
+      codec = gateway.client.codec, model = members.model, id = exchange.id, created = math.floor(ngx.time()),
+    },
+  }
+  inbound.wants_usage = inbound.streams and gateway.counts_usage and not members.asks_usage
+    and exchange.format.path == "/chat/completions" or nil
+  local ok, message = without_fallbacks(exchange, inbound, members)
+  if not ok then
+    return nil, message
+  end
+  return inbound
+end
+
+--- The options of the call. Nil and a message.
+function M.options_of(exchange)
+  local gateway, var = exchange.gateway, ngx.var
+  local options = { cancel = canceller.new() }
+  local asked = var.http_x_surefoot_timeout
+  if asked then
+    local seconds = tonumber(asked)
+    if not seconds or seconds ~= seconds or seconds <= 0 then
+      return nil, "x-surefoot-timeout: expected seconds, above 0"
+    end
+    options.deadline = math.min(seconds, gateway.max_timeout)
+  end
+  local headers
+  for name, variable in pairs(gateway.forwarded) do
+    local value = var[variable]
+    if value then
+      headers = headers or {}
+      headers[name] = value
+    end
+  end
+  if exchange.id_given then
+    headers = headers or {}
+    headers["x-request-id"] = exchange.id
+  end
+  options.headers = headers
+  return options
+end
+
+--- Whether the caller may have the models; nil and the failure's message.
+function M.routes_of(exchange, members)
+  local key, routes = exchange.key, exchange.gateway.routes
+  for i = 0, #members.fallbacks do
+    local name = i == 0 and members.model or members.fallbacks[i]
+    if key and not key:allows(name) then
+      return nil, "forbidden", ("this key may not use the model %q"):format(name)
+    end
+  end
+  local found, unknown
+  if members.fallbacks == NO_FALLBACKS then
+    found, unknown = routes:of(members.model), members.model
+  else
+    found, unknown = routes:with(members.model, members.fallbacks)
+  end
+  if not found then
+    return nil, "not_found", ("the model %q is not served here"):format(unknown)
+  end
+  return found
+end
+
+return M

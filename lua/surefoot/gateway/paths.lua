@@ -1,0 +1,201 @@
+--- Which path is answered by what.
+
+local failures = require "surefoot.gateway.errors"
+local inbounds = require "surefoot.gateway.inbound"
+local json = require "surefoot.json"
+local serve = require "surefoot.gateway.serve"
+
+local M = {}
+
+local ngx = ngx
+local chat = require "surefoot.gateway.format.chat"
+
+local calls = {
+  ["/chat/completions"] = chat,
+  ["/embeddings"] = require "surefoot.gateway.format.embeddings",
+  ["/messages"] = require "surefoot.gateway.format.messages",
+  ["/responses"] = require "surefoot.gateway.format.responses",
+}
+
+local function answer(status, document, headers)
+  local text = assert(json.encode(document))
+  ngx.status = status
+  for name, value in pairs(headers or {}) do
+    ngx.header[name] = value
+  end
+  ngx.header["content-type"], ngx.header["content-length"] = "application/json", #text
+  ngx.print(text)
+end
+
+local function refuse(kind, message, more, headers)
+  local failure = failures.own(kind, message, more)
+  headers = headers or {}
+  headers["x-should-retry"] = "false"
+  return answer(failure.status, chat.error(failure), headers)
+end
+
+-- ------------------------------------------------------------------------------------------------------------- models
+
+-- The models that a key may see: those of the configuration, or what the lines say that they have.
+local function names_of(gateway)
+  local names = gateway.routes:names()
+  if names then
+    return names
+  end
+  names = {}
+  local models, err = gateway.client:models()
+  if not models then
+    return nil, err
+  end
+  for i, model in ipairs(models) do
+    names[i] = model.id
+  end
+  return names
+end
+
+local function model_document(name, gateway)
+  return { id = name, object = "model", created = math.floor(gateway.started_at), owned_by = "surefoot" }
+end
+
+local function find_key(gateway)
+  local key, message = inbounds.key_of(gateway)
+  if not key then
+    refuse("unauthorized", message, { code = "invalid_api_key" }, { ["www-authenticate"] = "Bearer" })
+    return nil
+  end
+  return key
+end
+
+local function list_models(gateway, one)
+  local key = find_key(gateway)
+  if not key then
+    return
+  end
+  local names, err = names_of(gateway)
+  if not names then
+    local failure = failures.of(err)
+    return answer(failure.status, chat.error(failure))
+  end
+  local data = {}
+  for _, name in ipairs(names) do
+    if (key == true or key:allows(name)) and (not one or one == name) then
+      data[#data + 1] = model_document(name, gateway)
+    end
+  end
+  if not one then
+    return answer(200, { object = "list", data = json.array(data) })
+  elseif data[1] then
+    return answer(200, data[1])
+  end
+  return refuse("not_found", ("the model %q is not served here"):format(one), { param = "model" })
+end
+
+-- ----------------------------------------------------------------------------------------------------- for operators
+
+-- Who may see numbers: with admin_key those who know it, else those on this machine.
+local function is_operator(gateway)
+  local secret = gateway.config.admin_key
+  if not secret then
+    local address = ngx.var.remote_addr
+    return address:find "^127%." ~= nil or address == "::1" or address:find "^unix:" ~= nil
+  end
+  local given = ngx.var.http_authorization or ""
+  local token = given:match "^[Bb]earer +(.+)$"
+  local basic = given:match "^[Bb]asic +(.+)$"
+  if basic then
+    token = (ngx.decode_base64(basic) or ""):match "^[^:]*:(.*)$"
+  end
+  return token ~= nil and ngx.md5_bin(token .. gateway.salt) == ngx.md5_bin(secret .. gateway.salt)
+end
+
+local function for_operators(show)
+  return function(gateway)
+    if not is_operator(gateway) then
+      return refuse(gateway.config.admin_key and "unauthorized" or "forbidden",
+        gateway.config.admin_key and "this is for those who know admin_key"
+          or "this is shown on this machine only: set gateway.admin_key to see it from others", nil,
+        { ["www-authenticate"] = gateway.config.admin_key and 'Basic realm="surefoot"' or nil })
+    end
+    return show(gateway)
+  end
+end
+
+local function metrics(gateway)
+  local text = require("surefoot.gateway.metrics").text(gateway)
+  ngx.header["content-type"], ngx.header["content-length"] = "text/plain; version=0.0.4; charset=utf-8", #text
+  ngx.print(text)
+end
+
+local function status_document(gateway)
+  ngx.header["cache-control"] = "no-store"
+  return answer(200, require("surefoot.gateway.status").document(gateway))
+end
+
+local function page(_)
+  local html = require("surefoot.gateway.page")
+  ngx.header["content-type"], ngx.header["content-length"] = "text/html; charset=utf-8", #html.html
+  ngx.header["content-security-policy"] = html.policy
+  ngx.header["x-content-type-options"], ngx.header["referrer-policy"] = "nosniff", "no-referrer"
+  ngx.print(html.html)
+end
+
+local function health()
+  return answer(200, { status = "ok" })
+end
+
+-- Ready: at least one line may be asked.
+local function ready(gateway)
+  local open = 0
+  for _, endpoint in pairs(gateway.client:stats().endpoints) do
+    if endpoint.breaker == "open" then
+      open = open + 1
+    end
+  end
+  local lines = #gateway.client.config.endpoints
+  local well = open < lines
+  return answer(well and 200 or 503, { status = well and "ready" or "every line's circuit is open", lines = lines,
+    open = open })
+end
+
+local gets = {
+  ["/health"] = health, ["/ready"] = ready, ["/metrics"] = for_operators(metrics),
+  ["/status.json"] = for_operators(status_document), ["/status"] = for_operators(page), ["/"] = for_operators(page),
+  ["/models"] = list_models,
+}
+
+--- Answers a request, whatever it is.
+---@async
+---@param gateway surefoot.Gateway
+function M.serve(gateway)
+  local method, path = ngx.req.get_method(), ngx.var.uri
+  local bare = path:gsub("^/v1/", "/", 1)
+  local call, get = calls[bare], gets[bare]
+  if call then
+    if method == "POST" then
+      return serve.call(gateway, call)
+    end
+    local message = ("%s takes POST, not %s"):format(path, method)
+    return refuse("invalid_request", message, { status = 405 }, { allow = "POST" })
+  end
+  local model = bare:match "^/models/(.+)$"
+  if get or model then
+    if method == "GET" or method == "HEAD" then
+      return model and list_models(gateway, model) or not model and get(gateway)
+    end
+    return refuse("invalid_request", ("%s takes GET, not %s"):format(path, method), { status = 405 }, { allow = "GET" })
+  end
+  return refuse("not_found", ("nothing is at %s: calls go to /v1/chat/completions, /v1/responses, /v1/embeddings, "
+    .. "/v1/messages; models are at /v1/models"):format(path), { code = "unknown_path" })
+end
+
+--- What nginx refused before: its body was too large, or no request at all.
+---@param gateway surefoot.Gateway
+---@param status integer
+function M.refuse(gateway, status)
+  if status == 413 then
+    return refuse("too_large", ("the body is larger than %d bytes"):format(gateway.config.max_body_bytes))
+  end
+  return refuse("invalid_request", "the request could not be read", { status = status })
+end
+
+return M

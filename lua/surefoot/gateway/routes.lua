@@ -1,0 +1,132 @@
+--- What a caller's model stands for: routes of the client, by name, by wildcard, and by what the request itself names
+--- to fall back on.
+
+local client_config = require "surefoot.config"
+
+local M = {}
+
+local MOST = 512 -- names that are kept: callers choose them
+local MOST_FALLBACKS = 16 -- that a request may name
+
+---@class surefoot.gateway.Routes
+---@field private client surefoot.Client
+---@field private exact table<string, table>?     nil: every name, as it is
+---@field private wild { prefix: string, entries: table }[]  the longest first
+---@field private known table<string, table>
+---@field private count integer
+local Routes = {}
+Routes.__index = Routes
+
+--- Makes the routes of a gateway.
+---@param client surefoot.Client
+---@param models table<string, table | true>? gateway.models, checked
+---@return surefoot.gateway.Routes
+function M.new(client, models)
+  local self = setmetatable({ client = client, exact = models and {} or nil, wild = {}, known = {}, count = 0 }, Routes)
+  for name, entries in pairs(models or {}) do
+    if name:sub(-1) == "*" then
+      self.wild[#self.wild + 1] = { prefix = name:sub(1, -2), entries = entries }
+    else
+      self.exact[name] = entries
+    end
+  end
+  table.sort(self.wild, function(a, b)
+    return #a.prefix > #b.prefix
+  end)
+  for name in pairs(models or {}) do -- whatever is wrong with an entry shows now
+    self:of((name:gsub("%*$", "x")))
+  end
+  return self
+end
+
+-- The entries for a name, and what its wildcard stood for; nil: nobody serves it.
+local function entries_of(self, name)
+  if not self.exact then
+    return true
+  elseif self.exact[name] then
+    return self.exact[name]
+  end
+  for _, one in ipairs(self.wild) do
+    if name:sub(1, #one.prefix) == one.prefix then
+      return one.entries, name:sub(#one.prefix + 1)
+    end
+  end
+end
+
+local function fill(entry, name, rest)
+  local model = entry.model or name
+  if rest then
+    model = model:gsub("%*", (rest:gsub("%%", "%%%%")), 1)
+  end
+  return { model = model, endpoint = entry.endpoint, request = entry.request }
+end
+
+-- The routes of one name: those of its entries; of `true` and of single names the client's own fallbacks come after.
+local function resolve(self, name)
+  local entries, rest = entries_of(self, name)
+  if not entries then
+    return nil
+  end
+  local list = {}
+  for i, entry in ipairs(entries == true and { { model = name } } or entries) do
+    list[i] = fill(entry, name, rest)
+  end
+  local routes = client_config.options({ fallbacks = list }, self.client.config).fallbacks
+  if #list == 1 then
+    for _, fallback in ipairs(self.client.config.fallbacks) do
+      routes[#routes + 1] = fallback
+    end
+  end
+  return routes
+end
+
+--- The routes of a model, in order; nil: it is not served here.
+---@param name string
+---@return surefoot.Route[]?
+function Routes:of(name)
+  local routes = self.known[name]
+  if routes == nil then
+    routes = resolve(self, name) or false
+    if self.count >= MOST then
+      self.known, self.count = {}, 0
+    end
+    self.known[name], self.count = routes, self.count + 1
+  end
+  return routes or nil
+end
+
+--- The routes of a model and of those that a request names behind it. Nil and the name that is not served.
+---@param name string
+---@param fallbacks string[]
+---@return surefoot.Route[]?
+---@return string? unknown
+function Routes:with(name, fallbacks)
+  local all = {}
+  for i = 0, math.min(#fallbacks, MOST_FALLBACKS) do
+    local one = i == 0 and name or fallbacks[i]
+    local routes = self:of(one)
+    if not routes then
+      return nil, one
+    end
+    for _, route in ipairs(i == 0 and #fallbacks > 0 and { routes[1] } or routes) do
+      all[#all + 1] = route
+    end
+  end
+  return all
+end
+
+--- The names that are served, without wildcards; nil: any.
+---@return string[]?
+function Routes:names()
+  if not self.exact then
+    return nil
+  end
+  local names = {}
+  for name in pairs(self.exact) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+return M

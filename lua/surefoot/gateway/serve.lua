@@ -1,0 +1,258 @@
+--- One request of a caller, from its first byte to the last of the answer; in nginx, in the content phase.
+--
+-- The caller's time and the upstream's are one: who leaves takes its call with it, who reads slowly slows the upstream.
+-- What fails before the first byte is a status and an error in the caller's format; after it an event that says so, and
+-- the connection is broken off, so that nobody takes a part for the whole.
+
+local coalesce = require "surefoot.coalesce"
+local continue = require "surefoot.continue"
+local exchanges = require "surefoot.gateway.exchange"
+local failures = require "surefoot.gateway.errors"
+local inbounds = require "surefoot.gateway.inbound"
+local relay = require "surefoot.gateway.relay"
+local streams = require "surefoot.stream"
+
+local M = {}
+
+local ngx = ngx
+local failure_of, own, refuse, send, tell_way = exchanges.failure_of, exchanges.own, exchanges.refuse, exchanges.send,
+  exchanges.tell_way
+
+-- Comments while a stream is silent, by a light thread of its own.
+local function keep_alive(exchange, begin)
+  local every = exchange.gateway.config.keepalive_comments
+  if not every then
+    return nil
+  end
+  exchange.wrote_at = ngx.now()
+  return ngx.thread.spawn(function()
+    while true do
+      local due = exchange.wrote_at + every - ngx.now()
+      if due > 0 then
+        ngx.sleep(due)
+      elseif exchange.writing then -- the caller is slow: it has something to read
+        ngx.sleep(every)
+      else
+        begin()
+        exchange.wrote_at = ngx.now()
+        if not ngx.print(": keep-alive\n\n") or not ngx.flush() then
+          return
+        end
+      end
+    end
+  end)
+end
+
+local function write(exchange, text)
+  exchange.writing = true
+  local ok, problem = ngx.print(text)
+  if ok then
+    ok, problem = ngx.flush(true) -- waits for a slow reader, and so does the provider
+  end
+  exchange.writing, exchange.wrote_at = false, exchange.wrote_at and ngx.now()
+  return ok, problem
+end
+
+local function begin_stream(exchange, endpoint, attempts)
+  if exchange.has_begun then
+    return
+  end
+  exchange.has_begun = true
+  tell_way(exchange, endpoint, attempts)
+  local header = ngx.header
+  header["content-type"], header["cache-control"] = "text/event-stream; charset=utf-8", "no-cache"
+  header["x-accel-buffering"] = "no"
+  ngx.status = 200
+end
+
+-- How many attempts there were until now, and the line of the last.
+local function way_of(client, job)
+  local call = job.call
+  if not call then
+    return nil, nil
+  end
+  local info = call:info()
+  local endpoint = client.config.endpoints[info.endpoint or 0]
+  return endpoint and endpoint.name, info.attempts
+end
+
+local function end_stream(exchange, writer, result, err, keeper)
+  if keeper then
+    ngx.thread.kill(keeper)
+  end
+  local format = exchange.format
+  if result then
+    exchange.result = result
+    if not exchange.has_begun then
+      begin_stream(exchange, result.endpoint, #result.attempts)
+    end
+    if result.verbatim == format.path then
+      local tail = result.tail
+      if format.farewell and not tail:find(format.farewell, 1, true) then
+        tail = tail .. format.farewell
+      end
+      return write(exchange, tail)
+    end
+    return write(exchange, writer():finish(result))
+  end
+  local failure = failure_of(err)
+  if not exchange.has_begun then
+    return refuse(exchange, failure)
+  end
+  exchange.failure, failure.request_id = failure, exchange.id
+  write(exchange, writer():failure(failure))
+  exchanges.settle(exchange)
+  ngx.exit(ngx.ERROR) -- without the end that a whole answer has
+end
+
+local function serve_stream(exchange, inbound, job)
+  local client, made = exchange.gateway.client, nil
+  local function writer()
+    made = made or exchange.format.events(inbound.context)
+    return made
+  end
+  local keeper = keep_alive(exchange, function()
+    begin_stream(exchange)
+  end)
+  local stream, err = streams.open(continue.source(job))
+  if stream then
+    begin_stream(exchange, way_of(client, job))
+    local chunk
+    chunk, err = stream:read()
+    while chunk do
+      local text = chunk.data or writer():chunk(chunk)
+      if text ~= "" then
+        local ok, problem = write(exchange, text)
+        if not ok then -- the caller has left
+          stream:close()
+          exchange.failure = failures.own("cancelled", "the caller has left: " .. tostring(problem))
+          if keeper then
+            ngx.thread.kill(keeper)
+          end
+          return ngx.exit(499)
+        end
+      end
+      chunk, err = stream:read()
+    end
+  end
+  end_stream(exchange, writer, stream and stream:result() or nil, err, keeper)
+end
+
+local function serve_whole(exchange, inbound, job)
+  local client = exchange.gateway.client
+  local result, err
+  if exchange.format.operation == "chat" then
+    result, err = continue.perform(job)
+  else
+    result, err = coalesce.perform(job)
+  end
+  if not result then
+    return refuse(exchange, failure_of(err))
+  end
+  exchange.result = result
+  local body = result.raw
+  if result.verbatim ~= exchange.format.path or result.continued then
+    body = assert(client.codec.quick(exchange.format.whole(result, inbound.context)))
+  end
+  tell_way(exchange, result.endpoint, #result.attempts)
+  send(200, body, "application/json")
+end
+
+local function enter(exchange, job)
+  if not exchange.key then
+    return true
+  end
+  local ticket, kind, message, retry_after, code = exchange.key:enter(job.estimate)
+  if not ticket then
+    own(exchange, kind, message, { retry_after = retry_after and math.max(1, math.ceil(retry_after)), code = code,
+      final = kind == "quota" })
+    return false
+  end
+  exchange.ticket = ticket
+  return true
+end
+
+local function watch_caller(options)
+  ngx.on_abort(function()
+    options.cancel:cancel()
+    ngx.exit(499)
+  end)
+end
+
+local function thrown(exchange, problem)
+  if type(problem) == "table" then
+    return own(exchange, "invalid_request", problem.message, { param = problem.param })
+  end
+  return own(exchange, "invalid_request", tostring(problem))
+end
+
+local function serve(exchange)
+  local gateway = exchange.gateway
+  local key, problem = inbounds.key_of(gateway)
+  if not key then
+    return own(exchange, "unauthorized", problem, { code = "invalid_api_key" })
+  end
+  exchange.key = key ~= true and key or nil
+  local body, kind, message = inbounds.read_body(gateway)
+  if not body then
+    return own(exchange, kind, message or ("the body is larger than %d bytes"):format(gateway.config.max_body_bytes))
+  end
+  local members, param
+  members, message, param = inbounds.read_members(exchange, body)
+  if not members then
+    return own(exchange, "invalid_request", message, { param = param })
+  end
+  exchange.model, exchange.streams = members.model, members.streams and exchange.format.events ~= nil
+  members.streams = exchange.streams
+  local routes
+  routes, kind, message = inbounds.routes_of(exchange, members)
+  if not routes then
+    return own(exchange, kind, message, { param = "model", code = "model_not_found" })
+  end
+  local options, inbound
+  options, message = inbounds.options_of(exchange)
+  if options then
+    inbound, message = inbounds.inbound_of(exchange, body, members)
+  end
+  if not inbound then
+    return own(exchange, "invalid_request", message)
+  end
+  local ok, job, err = pcall(relay.job, gateway.client, inbound, routes, options)
+  if not ok then
+    return thrown(exchange, job)
+  elseif not job then
+    return refuse(exchange, failure_of(err))
+  elseif not enter(exchange, job) then
+    return
+  end
+  watch_caller(options)
+  if exchange.streams then
+    return serve_stream(exchange, inbound, job)
+  end
+  return serve_whole(exchange, inbound, job)
+end
+
+local function id_of(gateway)
+  local given = ngx.var.http_x_request_id
+  if given and #given <= 128 and given:find "^[%w%-_.:]+$" then
+    return given, true
+  end
+  return gateway.client.host.new_id(), false
+end
+
+--- Serves one request of an operation.
+---@async
+---@param gateway surefoot.Gateway
+---@param format surefoot.gateway.Format
+function M.call(gateway, format)
+  local id, id_given = id_of(gateway)
+  local exchange = {
+    gateway = gateway, format = format, began = ngx.req.start_time(), id = id, id_given = id_given, streams = false,
+  }
+  ngx.ctx.surefoot = exchange
+  gateway.tally:began()
+  serve(exchange)
+  exchanges.settle(exchange)
+end
+
+return M
