@@ -38,6 +38,7 @@ build = {
         "csrc/binding/client.c",
         "csrc/binding/doorbell.c",
         "csrc/binding/engine.c",
+        "csrc/binding/files.c",
         "csrc/binding/module.c",
         "csrc/binding/plain.c",
         "csrc/binding/policy.c",
