@@ -480,9 +480,16 @@ static int client_close(lua_State *L)
 void sf_open_client(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    { "plan", client_plan },         { "set_key", client_set_key }, { "submit", sf_lua_submit },
-    { "stats", sf_lua_stats },       { "close", client_close },     { "in_flight", client_in_flight },
-    { "withdraw", client_withdraw }, { "refund", client_refund },   { NULL, NULL },
+    { "plan", client_plan },
+    { "set_key", client_set_key },
+    { "submit", sf_lua_submit },
+    { "stats", sf_lua_stats },
+    { "close", client_close },
+    { "in_flight", client_in_flight },
+    { "withdraw", client_withdraw },
+    { "refund", client_refund },
+    { "histograms", sf_lua_histograms },
+    { NULL, NULL },
   };
   sf_new_class(L, SF_CLIENT_TYPE, methods, client_gc);
   lua_pushcfunction(L, core_client);

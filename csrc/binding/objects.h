@@ -69,8 +69,9 @@ void sf_push_receipt(lua_State *L, const sf_call *call);
  */
 bool sf_lua_open_files(lua_State *L, int table, sf_call_options *options);
 void sf_lua_close_files(sf_call_options *options);
-/* client:stats, in stats.c */
+/* client:stats, client:histograms, in stats.c */
 int sf_lua_stats(lua_State *L);
+int sf_lua_histograms(lua_State *L);
 /* engine:started, engine:script, in simulation.c */
 int sf_lua_started(lua_State *L);
 int sf_lua_script(lua_State *L);

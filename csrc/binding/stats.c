@@ -1,5 +1,9 @@
-/* stats.c: client:stats: the numbers of a client and of its lines as one table. */
+/* stats.c: client:stats and client:histograms: the numbers of a client and of its lines as tables. */
 #include "objects.h"
+
+#include <string.h>
+
+enum { SF_MAX_BOUNDS = 1000 };
 
 static void push_durations(lua_State *L, const sf_histogram *histogram)
 {
@@ -85,6 +89,63 @@ int sf_lua_stats(lua_State *L)
   lua_createtable(L, (int)client->endpoint_count, 0);
   for (uint32_t i = 0; i < client->endpoint_count; i++) {
     push_endpoint(L, client, &client->endpoints[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "endpoints");
+  return 1;
+}
+
+/* { count, sum (seconds), counts = { [i] = how many, where any } }; nothing where nothing was recorded. */
+static void set_buckets(lua_State *L, const char *name, const sf_histogram *histogram, const int64_t *bounds_ns,
+                        size_t size, uint64_t *counts)
+{
+  uint64_t total = 0;
+  if (histogram == NULL) return;
+  memset(counts, 0, (size + 1) * sizeof *counts);
+  sf_histogram_rebucket(histogram, bounds_ns, size, counts);
+  lua_createtable(L, 0, 3);
+  lua_newtable(L);
+  for (size_t i = 0; i <= size; i++) {
+    if (counts[i] == 0) continue;
+    lua_pushinteger(L, (lua_Integer)counts[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+    total += counts[i];
+  }
+  lua_setfield(L, -2, "counts");
+  sf_set_count(L, "count", total);
+  sf_set_number(L, "sum", (double)sf_histogram_sum(histogram) / 1e9);
+  lua_setfield(L, -2, name);
+}
+
+static void push_buckets(lua_State *L, const sf_numbers *numbers, const int64_t *bounds_ns, size_t size,
+                         uint64_t *counts)
+{
+  lua_createtable(L, 0, 3);
+  set_buckets(L, "latency", numbers->latency, bounds_ns, size, counts);
+  set_buckets(L, "time_to_first_token", numbers->first_token, bounds_ns, size, counts);
+}
+
+/* client:histograms(bounds): how the durations of successes spread between these seconds; they ascend. */
+int sf_lua_histograms(lua_State *L)
+{
+  const sf_client *client = sf_check_client(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t size = lua_rawlen(L, 2);
+  luaL_argcheck(L, size > 0 && size <= SF_MAX_BOUNDS, 2, "1 to 1000 bounds expected");
+  int64_t *bounds_ns = lua_newuserdata(L, size * sizeof *bounds_ns);
+  uint64_t *counts = lua_newuserdata(L, (size + 1) * sizeof *counts);
+  for (size_t i = 0; i < size; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    double seconds = lua_tonumber(L, -1);
+    luaL_argcheck(L, lua_isnumber(L, -1) && seconds >= 0 && seconds < 1e9, 2, "a bound is no number of seconds");
+    bounds_ns[i] = (int64_t)(seconds * 1e9 + 0.5);
+    luaL_argcheck(L, i == 0 || bounds_ns[i] > bounds_ns[i - 1], 2, "the bounds do not ascend");
+    lua_pop(L, 1);
+  }
+  push_buckets(L, &client->numbers, bounds_ns, size, counts);
+  lua_createtable(L, (int)client->endpoint_count, 0);
+  for (uint32_t i = 0; i < client->endpoint_count; i++) {
+    push_buckets(L, &client->endpoints[i].numbers, bounds_ns, size, counts);
     lua_rawseti(L, -2, (int)i + 1);
   }
   lua_setfield(L, -2, "endpoints");

@@ -74,3 +74,19 @@ uint64_t sf_histogram_count(const sf_histogram *histogram)
 {
   return atomic_load_explicit(&histogram->count, memory_order_relaxed);
 }
+
+uint64_t sf_histogram_sum(const sf_histogram *histogram)
+{
+  return atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed);
+}
+
+void sf_histogram_rebucket(const sf_histogram *histogram, const int64_t *bounds_ns, size_t size, uint64_t *counts)
+{
+  size_t place = 0;
+  for (uint32_t i = 0; i < SF_HISTOGRAM_BUCKETS; i++) {
+    uint32_t count = atomic_load_explicit(&histogram->bucket[i], memory_order_relaxed);
+    if (count == 0) continue;
+    while (place < size && sf_bucket_of((uint64_t)bounds_ns[place]) < i) place++;
+    counts[place] += count;
+  }
+}

@@ -25,6 +25,14 @@ int64_t sf_histogram_quantile(const sf_histogram *histogram, double q); /* ns; 0
 int64_t sf_histogram_mean(const sf_histogram *histogram);
 int64_t sf_histogram_max(const sf_histogram *histogram);
 uint64_t sf_histogram_count(const sf_histogram *histogram);
+uint64_t sf_histogram_sum(const sf_histogram *histogram); /* ns */
+
+/*
+ * Adds to counts[i] how many values lie above bounds_ns[i - 1] and up to bounds_ns[i], and to counts[size] those above the
+ * last; the bounds are not negative, and ascend. A value up to 1/64 above a bound may be taken for one below it, never
+ * the other way.
+ */
+void sf_histogram_rebucket(const sf_histogram *histogram, const int64_t *bounds_ns, size_t size, uint64_t *counts);
 
 SF_END_DECLS
 
