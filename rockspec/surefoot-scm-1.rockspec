@@ -90,6 +90,7 @@ build = {
         "csrc/wire/dates.c",
         "csrc/wire/headers.c",
         "csrc/wire/hints.c",
+        "csrc/wire/members.c",
         "csrc/wire/sse.c",
         "csrc/wire/utf8.c",
       },

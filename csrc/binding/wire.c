@@ -1,10 +1,12 @@
 /*
  * wire.c: core.header, core.headers, core.retry_after, core.duration; what a status means: core.status_verdict, core.hinted,
- * core.kinds; and core.sse, the parser of event streams. A header block is a string of "Name: value" lines.
+ * core.kinds; core.members, values in a JSON text; and core.sse, the parser of event streams. A header block is a string of
+ * "Name: value" lines.
  */
 #include "../engine/memory.h"
 #include "../policy/retry_rules.h"
 #include "../wire/hints.h"
+#include "../wire/members.h"
 #include "../wire/sse.h"
 #include "objects.h"
 
@@ -98,6 +100,41 @@ static int sf_wire_hinted(lua_State *L)
   return 1;
 }
 
+#define SF_MEMBERS_NAMES 32
+
+/*
+ * core.members(text, name1, name2 ...) -> first1, last1, first2, last2 ...: where the values of the object's members stand, false
+ * twice for each that is not there | nil, what is wrong, position
+ */
+static int sf_wire_members(lua_State *L)
+{
+  const char *names[SF_MEMBERS_NAMES];
+  sf_member found[SF_MEMBERS_NAMES];
+  int count = lua_gettop(L) - 1;
+  luaL_argcheck(L, count <= SF_MEMBERS_NAMES, SF_MEMBERS_NAMES + 2, "too many names");
+  size_t length, offset;
+  const char *text = luaL_checklstring(L, 1, &length);
+  for (int i = 0; i < count; i++) names[i] = luaL_checkstring(L, i + 2);
+  luaL_checkstack(L, 2 * SF_MEMBERS_NAMES, "members");
+  const char *problem = sf_members_find(text, length, names, (size_t)(count > 0 ? count : 0), found, &offset);
+  if (problem) {
+    lua_pushnil(L);
+    lua_pushstring(L, problem);
+    sf_push_count(L, offset + 1);
+    return 3;
+  }
+  for (int i = 0; i < count; i++) {
+    if (found[i].end > 0) {
+      sf_push_count(L, found[i].begin + 1);
+      sf_push_count(L, found[i].end);
+    } else {
+      lua_pushboolean(L, false);
+      lua_pushboolean(L, false);
+    }
+  }
+  return 2 * count;
+}
+
 /* --- event streams */
 
 #define SF_SSE_TYPE "surefoot.sse"
@@ -177,6 +214,7 @@ void sf_open_wire(lua_State *L)
                                         { "duration", sf_wire_duration },
                                         { "status_verdict", sf_wire_status_verdict },
                                         { "hinted", sf_wire_hinted },
+                                        { "members", sf_wire_members },
                                         { "sse", sf_wire_sse },
                                         { NULL, NULL } };
   luaL_setfuncs(L, functions, 0);
