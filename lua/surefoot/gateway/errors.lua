@@ -45,6 +45,9 @@ local SOON = 1 -- seconds: when to come back where nothing is known
 -- Kinds that an answer of the upstream's may be, whose status says more than ours. 3xx and 1xx are nobody's answer.
 local function status_of(err, row)
   local status = err.status
+  if err.kind == "deadline" and err.sent == false and err.retry_after then
+    return 503 -- there would have been no room in time
+  end
   if row.keep and status and status >= 400 and status <= 599 then
     return status
   end

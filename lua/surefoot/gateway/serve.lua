@@ -14,6 +14,8 @@ local streams = require "surefoot.stream"
 
 local M = {}
 
+local TICK = 0.005 -- seconds: nginx's clock stands still meanwhile
+
 local ngx = ngx
 local failure_of, own, refuse, send, tell_way = exchanges.failure_of, exchanges.own, exchanges.refuse, exchanges.send,
   exchanges.tell_way
@@ -29,7 +31,7 @@ local function keep_alive(exchange, begin)
     while true do
       local due = exchange.wrote_at + every - ngx.now()
       if due > 0 then
-        ngx.sleep(due)
+        ngx.sleep(math.max(due, TICK))
       elseif exchange.writing then -- the caller is slow: it has something to read
         ngx.sleep(every)
       else
@@ -65,15 +67,10 @@ local function begin_stream(exchange, endpoint, attempts)
   ngx.status = 200
 end
 
--- How many attempts there were until now, and the line of the last.
-local function way_of(client, job)
-  local call = job.call
-  if not call then
-    return nil, nil
-  end
-  local info = call:info()
-  local endpoint = client.config.endpoints[info.endpoint or 0]
-  return endpoint and endpoint.name, info.attempts
+-- The line that a stream comes from, and how many attempts there were until now.
+local function way_of(job)
+  local fold = job.committed and job.folds[job.committed]
+  return fold and fold.endpoint.name, job.call and job.call:info().attempts
 end
 
 local function end_stream(exchange, writer, result, err, keeper)
@@ -106,7 +103,7 @@ local function end_stream(exchange, writer, result, err, keeper)
 end
 
 local function serve_stream(exchange, inbound, job)
-  local client, made = exchange.gateway.client, nil
+  local made
   local function writer()
     made = made or exchange.format.events(inbound.context)
     return made
@@ -116,7 +113,7 @@ local function serve_stream(exchange, inbound, job)
   end)
   local stream, err = streams.open(continue.source(job))
   if stream then
-    begin_stream(exchange, way_of(client, job))
+    begin_stream(exchange, way_of(job))
     local chunk
     chunk, err = stream:read()
     while chunk do
