@@ -17,6 +17,8 @@ void sf_open_engine(lua_State *L);   /* core.engine, core.simulation, core.now *
 void sf_open_client(lua_State *L);   /* core.client */
 void sf_open_doorbell(lua_State *L); /* core.doorbell */
 void sf_open_call(lua_State *L);     /* the call metatable */
+void sf_open_region(lua_State *L);   /* core.region: what processes share, for the command line */
+void sf_open_process(lua_State *L);  /* core.process: what the command line needs of the system */
 void sf_open_files(lua_State *L);    /* core.file */
 
 SF_END_DECLS

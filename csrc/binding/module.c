@@ -116,6 +116,8 @@ int luaopen_surefoot_core(lua_State *L)
   sf_open_doorbell(L);
   sf_open_client(L);
   sf_open_call(L);
+  sf_open_region(L);
+  sf_open_process(L);
   sf_open_files(L);
 #ifdef SF_FAULTS
   lua_pushcfunction(L, fail_allocation);

@@ -83,24 +83,14 @@ int64_t sf_commons_wake(sf_region *region, int64_t now, int64_t until_ns)
 
 /* ---- places ---- */
 
-typedef struct common_client {
-  sf_client_words words;
-  sf_cells cells;
-} common_client;
-
-typedef struct common_endpoint {
-  sf_endpoint_words words;
-  sf_cells cells;
-} common_endpoint;
-
 static void init_client(void *place)
 {
-  sf_client_words_init(&((common_client *)place)->words);
+  sf_client_words_init(&((sf_common_client *)place)->words);
 }
 
 static void init_endpoint(void *place)
 {
-  sf_endpoint_words_init(&((common_endpoint *)place)->words);
+  sf_endpoint_words_init(&((sf_common_endpoint *)place)->words);
 }
 
 static void init_lane(void *place)
@@ -115,14 +105,14 @@ void sf_commons_reap(sf_region *region, int64_t now)
   size_t cursor = 0;
   if (region == NULL || !sf_region_reap(region, now)) return;
   while (sf_region_next(region, &cursor, &entry))
-    if (entry.kind == SF_PLACE_ENDPOINT && entry.size == sizeof(common_endpoint))
-      sf_breaker_expire(&((common_endpoint *)entry.place)->words.breaker, now);
+    if (entry.kind == SF_PLACE_ENDPOINT && entry.size == sizeof(sf_common_endpoint))
+      sf_breaker_expire(&((sf_common_endpoint *)entry.place)->words.breaker, now);
 }
 
 void sf_client_share(sf_client *client, sf_region *region)
 {
   client->region = region;
-  common_client *whole = sf_region_place(region, SF_PLACE_CLIENT, "", 0, sizeof *whole, init_client);
+  sf_common_client *whole = sf_region_place(region, SF_PLACE_CLIENT, "", 0, sizeof *whole, init_client);
   if (whole != NULL) {
     client->words = &whole->words;
     client->slots.level = &whole->words.level;
@@ -132,8 +122,8 @@ void sf_client_share(sf_client *client, sf_region *region)
     sf_endpoint *endpoint = &client->endpoints[i];
     char key[SF_REGION_KEY + 2];
     int length = snprintf(key, sizeof key, "%s\n%s", endpoint->line.name, endpoint->url);
-    common_endpoint *place = sf_region_place(region, SF_PLACE_ENDPOINT, key, (size_t)length, sizeof *place,
-                                             init_endpoint);
+    sf_common_endpoint *place = sf_region_place(region, SF_PLACE_ENDPOINT, key, (size_t)length, sizeof *place,
+                                                init_endpoint);
     if (place == NULL) continue;
     endpoint->words = &place->words;
     endpoint->slots.level = &place->words.level;

@@ -41,6 +41,17 @@ typedef struct sf_lane {
   _Atomic int64_t blocked_until;      /* the server said: not before */
 } sf_lane;
 
+/* A client, and an endpoint, as they are in a region. */
+typedef struct sf_common_client {
+  sf_client_words words;
+  sf_cells cells;
+} sf_common_client;
+
+typedef struct sf_common_endpoint {
+  sf_endpoint_words words;
+  sf_cells cells;
+} sf_common_endpoint;
+
 /* Places for things at the same time. */
 typedef struct sf_slots {
   sf_concurrency held; /* by this client */

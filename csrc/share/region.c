@@ -240,15 +240,28 @@ void sf_cells_add(sf_region *region, sf_cells *cells, int change)
   } while (!atomic_compare_exchange_weak_explicit(cell, &word, next, memory_order_relaxed, memory_order_relaxed));
 }
 
+/* What the process at this place of the owners holds; 0 where it is gone. */
+static uint32_t held_by(const sf_region *region, const sf_cells *cells, size_t i, int32_t *pid)
+{
+  uint64_t owner = atomic_load_explicit(&region->map->owners[i], memory_order_relaxed);
+  uint64_t word = atomic_load_explicit(&cells->cell[i].word, memory_order_relaxed);
+  *pid = (int32_t)owner_pid(owner);
+  return *pid != 0 && word >> 32 == owner_epoch(owner) ? (uint32_t)word : 0;
+}
+
 uint32_t sf_cells_sum(const sf_region *region, const sf_cells *cells)
 {
   uint32_t sum = 0, high = atomic_load_explicit(&region->map->high, memory_order_acquire);
-  for (uint32_t i = 0; i < high && i < SF_REGION_PROCESSES; i++) {
-    uint64_t owner = atomic_load_explicit(&region->map->owners[i], memory_order_relaxed);
-    uint64_t word = atomic_load_explicit(&cells->cell[i].word, memory_order_relaxed);
-    if (owner_pid(owner) != 0 && word >> 32 == owner_epoch(owner)) sum += (uint32_t)word;
-  }
+  int32_t pid;
+  for (uint32_t i = 0; i < high && i < SF_REGION_PROCESSES; i++) sum += held_by(region, cells, i, &pid);
   return sum;
+}
+
+bool sf_cells_next(const sf_region *region, const sf_cells *cells, size_t *cursor, int32_t *pid, uint32_t *count)
+{
+  while (*cursor < SF_REGION_PROCESSES)
+    if ((*count = held_by(region, cells, (*cursor)++, pid)) > 0) return true;
+  return false;
 }
 
 /* ---- places ---- */

@@ -75,6 +75,9 @@ void sf_cells_add(sf_region *region, sf_cells *cells, int change);
 uint32_t sf_cells_sum(const sf_region *region, const sf_cells *cells);
 uint32_t sf_cells_own(const sf_region *region, const sf_cells *cells);
 
+/* Whoever holds some of it, and how many; *cursor begins as 0. */
+bool sf_cells_next(const sf_region *region, const sf_cells *cells, size_t *cursor, int32_t *pid, uint32_t *count);
+
 /* Looks for processes that are gone, at most every half a second. True: what they held counts no more. */
 bool sf_region_reap(sf_region *region, int64_t now);
 

@@ -190,6 +190,39 @@ static void test_full(void)
   finish(region);
 }
 
+/* Whoever lists the holders finds this one with so many. */
+static bool is_held(const sf_region *region, const sf_cells *cells, pid_t wanted, uint32_t wanted_count)
+{
+  size_t cursor = 0;
+  int32_t pid;
+  uint32_t count;
+  bool found = false;
+  while (sf_cells_next(region, cells, &cursor, &pid, &count)) {
+    if (pid != wanted) continue;
+    CHECK(!found); /* once at most */
+    CHECK_IS(count, wanted_count);
+    found = true;
+  }
+  return found;
+}
+
+static void test_holders_are_listed(void)
+{
+  sf_region *region = fresh();
+  sf_cells *cells = cells_of(region);
+  CHECK(!is_held(region, cells, getpid(), 0));
+  sf_cells_add(region, cells, 1);
+  pid_t pid = child(hold_three, region, true);
+  CHECK(is_held(region, cells, getpid(), 1));
+  CHECK(is_held(region, cells, pid, 3));
+  ended(pid, SIGKILL);
+  CHECK(sf_region_reap(region, SF_SECOND));
+  CHECK(!is_held(region, cells, pid, 0));
+  sf_cells_add(region, cells, -1);
+  CHECK(!is_held(region, cells, getpid(), 0)); /* who holds nothing is not listed */
+  finish(region);
+}
+
 static void test_a_killed_process_holds_nothing(void)
 {
   sf_region *region = fresh();
@@ -370,6 +403,7 @@ int main(int argc, char **argv)
     { "names", test_names },
     { "foreign files are not trusted", test_distrust },
     { "a full region says so", test_full },
+    { "holders are listed", test_holders_are_listed },
     { "a killed process holds nothing", test_a_killed_process_holds_nothing },
     { "who cannot look takes nobody for gone", test_who_cannot_look_takes_nobody_for_gone },
     { "a fork is another process", test_a_fork_is_another_process },
