@@ -16,6 +16,7 @@ local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
 local health = require "surefoot.health"
 local json = require "surefoot.json"
+local metrics = require "surefoot.client.metrics"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
@@ -88,6 +89,7 @@ end
 ---@private
 function Client:count(result)
   stats.count(self.tallies, result)
+  metrics.count(self.measured, result)
 end
 
 local function place_of(list, value)
@@ -390,6 +392,13 @@ function Client:stats()
   return stats.report(of(self, "stats"))
 end
 
+--- The same for Prometheus, in the words of OpenTelemetry where it has some.
+---@param options surefoot.MetricsOptions?
+---@return string text in the exposition format 0.0.4
+function Client:metrics(options)
+  return (read("metrics", metrics.text, of(self, "metrics"), options))
+end
+
 -- A job that asks one endpoint for its models.
 ---@private
 function Client:models_job(endpoint, options)
@@ -477,8 +486,8 @@ function M.new(resolved, host)
   local client = setmetatable({
     config = resolved, host = host, core = binding.client(core_config(resolved, "surefoot/" .. version)), codec = codec,
     plans = {}, plan_count = 0, common_plans = {}, usual_routes = {}, closed = false, drainers = {},
-    tallies = stats.new(), event_errors = 0, secrets = secrets, scrub = errors.scrubber(secrets),
-    key_functions = has_functions, current_keys = {}, past_keys = {},
+    tallies = stats.new(), measured = metrics.new(), event_errors = 0, secrets = secrets,
+    scrub = errors.scrubber(secrets), key_functions = has_functions, current_keys = {}, past_keys = {},
     shared = setmetatable({}, { __mode = "v" }), sharing = stats.correction(),
   }, mt)
   client.watch = resolved.health and health.new(client) or nil
