@@ -32,6 +32,7 @@ build = {
   modules = {
     ["surefoot.core"] = {
       sources = {
+        "csrc/binding/allowance.c",
         "csrc/binding/call.c",
         "csrc/binding/call_files.c",
         "csrc/binding/call_report.c",

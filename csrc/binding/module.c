@@ -119,6 +119,7 @@ int luaopen_surefoot_core(lua_State *L)
   sf_open_region(L);
   sf_open_process(L);
   sf_open_files(L);
+  sf_open_allowance(L);
 #ifdef SF_FAULTS
   lua_pushcfunction(L, fail_allocation);
   lua_setfield(L, -2, "fail_allocation");

@@ -110,7 +110,7 @@ static double reserved(const sf_allowance *allowance, double tokens)
   return fmin(fmax(tokens, 0), allowance->config.tokens.burst);
 }
 
-static sf_admittance look(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens, int64_t *wait)
+static sf_allowance_answer look(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens, int64_t *wait)
 {
   const sf_allowance_config *config = &allowance->config;
   int64_t requests = 0, minutes = 0;
@@ -119,37 +119,38 @@ static sf_admittance look(const sf_allowance *allowance, int64_t now, int64_t wa
   if (config->has_requests) requests = sf_gcra_peek(&allowance->words->requests, &config->requests, now, 1);
   if (config->has_tokens) minutes = sf_gcra_peek(&allowance->words->tokens, &config->tokens, now, tokens);
   *wait = sf_time_max(requests, minutes);
-  if (*wait == 0) return SF_ADMITTED;
+  if (*wait == 0) return SF_ALLOWED;
   return requests >= minutes ? SF_REFUSED_REQUESTS : SF_REFUSED_TOKENS;
 }
 
 /* Both rates, or none. */
-static sf_admittance take_rates(sf_allowance *allowance, int64_t now, double tokens, int64_t *wait)
+static sf_allowance_answer take_rates(sf_allowance *allowance, int64_t now, double tokens, int64_t *wait)
 {
   const sf_allowance_config *config = &allowance->config;
   *wait = config->has_requests ? sf_gcra_try(&allowance->words->requests, &config->requests, now, 1) : 0;
   if (*wait > 0) return SF_REFUSED_REQUESTS;
   *wait = config->has_tokens ? sf_gcra_try(&allowance->words->tokens, &config->tokens, now, tokens) : 0;
-  if (*wait == 0) return SF_ADMITTED;
+  if (*wait == 0) return SF_ALLOWED;
   if (config->has_requests) sf_gcra_settle(&allowance->words->requests, &config->requests, 1, 0);
   return SF_REFUSED_TOKENS;
 }
 
-sf_admittance sf_allowance_peek(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens, int64_t *wait)
+sf_allowance_answer sf_allowance_peek(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens,
+                                      int64_t *wait)
 {
-  sf_admittance answer = look(allowance, now, wall, reserved(allowance, tokens), wait);
-  return answer == SF_ADMITTED && is_full(allowance) ? SF_REFUSED_CONCURRENCY : answer;
+  sf_allowance_answer answer = look(allowance, now, wall, reserved(allowance, tokens), wait);
+  return answer == SF_ALLOWED && is_full(allowance) ? SF_REFUSED_CONCURRENCY : answer;
 }
 
-sf_admittance sf_allowance_enter(sf_allowance *allowance, int64_t now, int64_t wall, double tokens, sf_pass *pass,
-                                 int64_t *wait)
+sf_allowance_answer sf_allowance_enter(sf_allowance *allowance, int64_t now, int64_t wall, double tokens, sf_pass *pass,
+                                       int64_t *wait)
 {
   *pass = (sf_pass){ .held = false, .tokens = reserved(allowance, tokens) };
-  sf_admittance answer = look(allowance, now, wall, pass->tokens, wait);
-  if (answer != SF_ADMITTED) return answer;
+  sf_allowance_answer answer = look(allowance, now, wall, pass->tokens, wait);
+  if (answer != SF_ALLOWED) return answer;
   if (!take_place(allowance)) return SF_REFUSED_CONCURRENCY;
   answer = take_rates(allowance, now, pass->tokens, wait);
-  pass->held = answer == SF_ADMITTED;
+  pass->held = answer == SF_ALLOWED;
   if (!pass->held) give_place(allowance);
   return answer;
 }

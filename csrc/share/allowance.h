@@ -53,12 +53,12 @@ typedef struct sf_pass {
 } sf_pass;
 
 typedef enum {
-  SF_ADMITTED,
+  SF_ALLOWED,
   SF_REFUSED_BUDGET,
   SF_REFUSED_REQUESTS,
   SF_REFUSED_TOKENS,
   SF_REFUSED_CONCURRENCY,
-} sf_admittance;
+} sf_allowance_answer;
 
 typedef struct sf_allowance_numbers {
   uint32_t in_flight; /* of all processes */
@@ -86,11 +86,12 @@ void sf_allowance_forked(sf_allowance *allowance);
  * above the burst of tokens is let in when all of the burst is there. Where places are short, the caller may reap the
  * region and ask again.
  */
-sf_admittance sf_allowance_enter(sf_allowance *allowance, int64_t now, int64_t wall, double tokens, sf_pass *pass,
-                                 int64_t *wait);
+sf_allowance_answer sf_allowance_enter(sf_allowance *allowance, int64_t now, int64_t wall, double tokens, sf_pass *pass,
+                                       int64_t *wait);
 
 /* The same answer, and nothing is taken. */
-sf_admittance sf_allowance_peek(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens, int64_t *wait);
+sf_allowance_answer sf_allowance_peek(const sf_allowance *allowance, int64_t now, int64_t wall, double tokens,
+                                      int64_t *wait);
 
 /* Gives the place back and settles the tokens; tokens < 0: they were as estimated. Once: then the pass is not held. */
 void sf_allowance_leave(sf_allowance *allowance, sf_pass *pass, double tokens);

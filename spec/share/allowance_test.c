@@ -37,7 +37,7 @@ static void finish(sf_region *region)
   CHECK(sf_region_unlink(name));
 }
 
-static sf_admittance enter(sf_allowance *allowance, int64_t now, double tokens, int64_t *wait)
+static sf_allowance_answer enter(sf_allowance *allowance, int64_t now, double tokens, int64_t *wait)
 {
   sf_pass pass;
   return sf_allowance_enter(allowance, now, WALL + now, tokens, &pass, wait);
@@ -57,13 +57,13 @@ static void test_requests(void)
   sf_allowance allowance;
   int64_t wait;
   sf_allowance_init(&allowance, &requests_only);
-  for (int i = 0; i < 5; i++) CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+  for (int i = 0; i < 5; i++) CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
   for (int i = 0; i < 3; i++) {
     CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_REQUESTS); /* and nothing is taken */
     CHECK_IS(wait, SF_SECOND / 10);
   }
-  CHECK_IS(sf_allowance_peek(&allowance, SF_SECOND / 10, WALL, 0, &wait), SF_ADMITTED);
-  CHECK_IS(enter(&allowance, SF_SECOND / 10, 0, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_peek(&allowance, SF_SECOND / 10, WALL, 0, &wait), SF_ALLOWED);
+  CHECK_IS(enter(&allowance, SF_SECOND / 10, 0, &wait), SF_ALLOWED);
   CHECK_IS(numbers_at(&allowance, SF_SECOND / 10).requests_left, 0);
   CHECK_IS(numbers_at(&allowance, SF_SECOND).requests_left, 5);
 }
@@ -74,17 +74,17 @@ static void test_tokens(void)
   sf_pass pass, second;
   int64_t wait;
   sf_allowance_init(&allowance, &tokens_only);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 600, &pass, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 600, &pass, &wait), SF_ALLOWED);
   CHECK_IS(numbers_at(&allowance, 0).tokens_left, 400);
   CHECK_IS(enter(&allowance, 0, 500, &wait), SF_REFUSED_TOKENS);
   CHECK_IS(wait, SF_SECOND);
   sf_allowance_leave(&allowance, &pass, 100); /* less than estimated */
   CHECK_IS(numbers_at(&allowance, 0).tokens_left, 900);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 500, &pass, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 500, &pass, &wait), SF_ALLOWED);
   sf_allowance_leave(&allowance, &pass, 1100); /* more: a debt of 200 */
   CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_TOKENS);
   CHECK_IS(wait, 2 * SF_SECOND);
-  CHECK_IS(sf_allowance_enter(&allowance, 3 * SF_SECOND, WALL, 100, &second, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 3 * SF_SECOND, WALL, 100, &second, &wait), SF_ALLOWED);
   sf_allowance_leave(&allowance, &second, -1); /* as estimated */
   CHECK_IS(numbers_at(&allowance, 3 * SF_SECOND).tokens_left, 0);
   sf_allowance_leave(&allowance, &second, 0); /* once */
@@ -98,10 +98,10 @@ static void test_more_than_the_burst(void)
   sf_pass pass;
   int64_t wait;
   sf_allowance_init(&allowance, &tokens_only);
-  CHECK_IS(enter(&allowance, 0, 100, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&allowance, 0, 100, &wait), SF_ALLOWED);
   CHECK_IS(enter(&allowance, 0, 50000, &wait), SF_REFUSED_TOKENS);
   CHECK_IS(wait, SF_SECOND); /* until the burst is whole */
-  CHECK_IS(sf_allowance_enter(&allowance, SF_SECOND, WALL, 50000, &pass, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, SF_SECOND, WALL, 50000, &pass, &wait), SF_ALLOWED);
   CHECK_IS(pass.tokens, 1000);
   sf_allowance_leave(&allowance, &pass, 1e15); /* nobody's usage: 60 bursts at most */
   CHECK_IS(enter(&allowance, SF_SECOND, 0, &wait), SF_REFUSED_TOKENS);
@@ -114,7 +114,7 @@ static void test_places(void)
   sf_pass passes[4];
   int64_t wait;
   sf_allowance_init(&allowance, &three_at_a_time);
-  for (int i = 0; i < 3; i++) CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &passes[i], &wait), SF_ADMITTED);
+  for (int i = 0; i < 3; i++) CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &passes[i], &wait), SF_ALLOWED);
   CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &passes[3], &wait), SF_REFUSED_CONCURRENCY);
   CHECK_IS(wait, 0);
   CHECK(!passes[3].held);
@@ -124,7 +124,7 @@ static void test_places(void)
   sf_allowance_leave(&allowance, &passes[0], 0);
   sf_allowance_leave(&allowance, &passes[0], 0);
   CHECK_IS(numbers_at(&allowance, 0).in_flight, 2);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &passes[0], &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &passes[0], &wait), SF_ALLOWED);
 }
 
 static void test_money(void)
@@ -134,13 +134,13 @@ static void test_money(void)
   int64_t wait;
   sf_allowance_init(&allowance, &config);
   for (int i = 0; i < 5; i++) {
-    CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+    CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
     sf_allowance_spend(&allowance, WALL, 0.5);
   }
   CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_BUDGET);
   CHECK_IS(wait, 12 * 3600 * SF_SECOND);
   CHECK_IS(numbers_at(&allowance, 0).spent, 2500000);
-  CHECK_IS(enter(&allowance, 12 * 3600 * SF_SECOND, 0, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&allowance, 12 * 3600 * SF_SECOND, 0, &wait), SF_ALLOWED);
 }
 
 /* A call may cost less than is counted: nothing is lost of many. */
@@ -167,11 +167,11 @@ static void test_all_or_none(void)
   sf_pass one, two;
   int64_t wait;
   sf_allowance_init(&allowance, &config);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 900, &one, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 900, &one, &wait), SF_ALLOWED);
   for (int i = 0; i < 10; i++) CHECK_IS(enter(&allowance, 0, 200, &wait), SF_REFUSED_TOKENS);
   CHECK_IS(numbers_at(&allowance, 0).requests_left, 4);
   CHECK_IS(numbers_at(&allowance, 0).in_flight, 1);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 50, &two, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 50, &two, &wait), SF_ALLOWED);
   for (int i = 0; i < 10; i++) CHECK_IS(enter(&allowance, 0, 1, &wait), SF_REFUSED_CONCURRENCY);
   CHECK_IS(numbers_at(&allowance, 0).requests_left, 3);
   CHECK_IS(numbers_at(&allowance, 0).tokens_left, 50);
@@ -185,7 +185,7 @@ static void test_the_longest_wait(void)
   sf_allowance allowance;
   int64_t wait;
   sf_allowance_init(&allowance, &config);
-  CHECK_IS(enter(&allowance, 0, 1000, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&allowance, 0, 1000, &wait), SF_ALLOWED);
   CHECK_IS(enter(&allowance, 0, 10, &wait), SF_REFUSED_REQUESTS);
   CHECK_IS(wait, SF_SECOND);
   CHECK_IS(enter(&allowance, 0, 500, &wait), SF_REFUSED_TOKENS);
@@ -216,18 +216,18 @@ static void test_handles_of_one_process(void)
   share(&monthly, &other, region);
   sf_allowance_init(&stranger, &config);
   CHECK(sf_allowance_share(&stranger, region, "team-b", 6));
-  CHECK_IS(sf_allowance_enter(&one, 0, WALL, 0, &pass, &wait), SF_ADMITTED);
-  CHECK_IS(enter(&two, 0, 0, &wait), SF_ADMITTED);
-  CHECK_IS(enter(&two, 0, 0, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&one, 0, WALL, 0, &pass, &wait), SF_ALLOWED);
+  CHECK_IS(enter(&two, 0, 0, &wait), SF_ALLOWED);
+  CHECK_IS(enter(&two, 0, 0, &wait), SF_ALLOWED);
   CHECK_IS(enter(&one, 0, 0, &wait), SF_REFUSED_CONCURRENCY);
   CHECK_IS(numbers_at(&one, 0).in_flight, 3);
   CHECK_IS(numbers_at(&stranger, 0).in_flight, 0);
   sf_allowance_leave(&one, &pass, 0);
   sf_allowance_spend(&one, WALL, 1);
   CHECK_IS(enter(&two, 0, 0, &wait), SF_REFUSED_BUDGET);
-  CHECK_IS(enter(&monthly, 0, 0, &wait), SF_ADMITTED); /* another window is another budget */
+  CHECK_IS(enter(&monthly, 0, 0, &wait), SF_ALLOWED); /* another window is another budget */
   CHECK_IS(numbers_at(&monthly, 0).in_flight, 3);
-  CHECK_IS(enter(&stranger, 0, 0, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&stranger, 0, 0, &wait), SF_ALLOWED);
   finish(region);
 }
 
@@ -242,7 +242,7 @@ static void test_a_full_region(void)
   sf_allowance_init(&allowance, &three_at_a_time);
   CHECK(!sf_allowance_share(&allowance, region, "team-a", 6));
   CHECK(!sf_allowance_share(&allowance, region, key, sizeof key - 31));
-  for (int i = 0; i < 3; i++) CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+  for (int i = 0; i < 3; i++) CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
   CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_CONCURRENCY);
   finish(region);
 }
@@ -292,7 +292,7 @@ static void ask_for_ten_seconds(sf_allowance *allowance, board *common, int numb
     sf_pass pass;
     int64_t wait, now = atomic_fetch_add(&common->clock, 50000);
     if (now > 10 * SF_SECOND) return;
-    if (sf_allowance_enter(allowance, now, WALL, 7, &pass, &wait) != SF_ADMITTED) continue;
+    if (sf_allowance_enter(allowance, now, WALL, 7, &pass, &wait) != SF_ALLOWED) continue;
     atomic_fetch_add(&common->admitted, 1);
     atomic_fetch_add(&common->tokens, 7);
     sf_allowance_leave(allowance, &pass, -1);
@@ -330,9 +330,9 @@ static void ask_for_the_same(sf_allowance *allowance, board *common, int number)
   for (int i = 0; i < 40000; i++) {
     sf_pass pass;
     int64_t wait;
-    sf_admittance answer = sf_allowance_enter(allowance, 0, WALL, 40, &pass, &wait);
+    sf_allowance_answer answer = sf_allowance_enter(allowance, 0, WALL, 40, &pass, &wait);
     atomic_fetch_add(&common->answers[answer], 1);
-    if (answer != SF_ADMITTED) continue;
+    if (answer != SF_ALLOWED) continue;
     if (i % 64 == 0) sched_yield();
     sf_allowance_leave(allowance, &pass, 0);
   }
@@ -350,9 +350,9 @@ static void test_a_race_takes_all_or_none(void)
   in_processes(ask_for_the_same, &config, region, common);
   share(&allowance, &config, region);
   sf_allowance_numbers left = numbers_at(&allowance, 0);
-  CHECK_IS(left.requests_left, 200000 - common->answers[SF_ADMITTED]);
+  CHECK_IS(left.requests_left, 200000 - common->answers[SF_ALLOWED]);
   CHECK_IS(left.tokens_left, 100);
-  CHECK(common->answers[SF_ADMITTED] > 1000 && common->answers[SF_REFUSED_TOKENS] > 0);
+  CHECK(common->answers[SF_ALLOWED] > 1000 && common->answers[SF_REFUSED_TOKENS] > 0);
   munmap(common, sizeof *common);
   finish(region);
 }
@@ -363,9 +363,9 @@ static void come_and_go(sf_allowance *allowance, board *common, int number)
   for (int i = 0; i < 20000; i++) {
     sf_pass pass;
     int64_t wait;
-    sf_admittance answer = sf_allowance_enter(allowance, 0, WALL, 0, &pass, &wait);
+    sf_allowance_answer answer = sf_allowance_enter(allowance, 0, WALL, 0, &pass, &wait);
     atomic_fetch_add(&common->answers[answer], 1);
-    if (answer != SF_ADMITTED) continue;
+    if (answer != SF_ALLOWED) continue;
     int inside = atomic_fetch_add(&common->inside, 1) + 1, most = atomic_load(&common->most_inside);
     while (most < inside && !atomic_compare_exchange_weak(&common->most_inside, &most, inside)) {
     }
@@ -381,7 +381,7 @@ static void test_processes_share_places(void)
   board *common = fresh_board();
   in_processes(come_and_go, &one_at_a_time, region, common);
   CHECK_IS(common->most_inside, 1);
-  CHECK(common->answers[SF_ADMITTED] > 1000);
+  CHECK(common->answers[SF_ALLOWED] > 1000);
   munmap(common, sizeof *common);
   finish(region);
 }
@@ -421,7 +421,7 @@ static pid_t holder(sf_region *region, const sf_allowance_config *config, int pl
     int64_t wait;
     share(&allowance, config, region);
     for (int i = 0; i < places; i++)
-      if (enter(&allowance, 0, 0, &wait) != SF_ADMITTED) _exit(1);
+      if (enter(&allowance, 0, 0, &wait) != SF_ALLOWED) _exit(1);
     if (write(ready[1], "x", 1) != 1) _exit(1);
     for (;;) pause();
   }
@@ -437,15 +437,15 @@ static void test_a_killed_holder(void)
   sf_allowance allowance;
   int64_t wait;
   share(&allowance, &three_at_a_time, region);
-  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
   pid_t pid = holder(region, &three_at_a_time, 2);
   CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_CONCURRENCY);
   CHECK(!sf_region_reap(region, SF_SECOND));
   kill(pid, SIGKILL);
   waitpid(pid, NULL, 0);
   CHECK(sf_region_reap(region, 2 * SF_SECOND));
-  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
-  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
+  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
   CHECK_IS(enter(&allowance, 0, 0, &wait), SF_REFUSED_CONCURRENCY);
   finish(region);
 }
@@ -458,13 +458,13 @@ static void test_a_fork_holds_nothing(void)
   int64_t wait;
   int status;
   share(&allowance, &three_at_a_time, region);
-  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &pass, &wait), SF_ADMITTED);
-  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ADMITTED);
+  CHECK_IS(sf_allowance_enter(&allowance, 0, WALL, 0, &pass, &wait), SF_ALLOWED);
+  CHECK_IS(enter(&allowance, 0, 0, &wait), SF_ALLOWED);
   pid_t pid = fork();
   if (pid == 0) {
     sf_allowance_forked(&allowance);
     bool counts_the_parents = numbers_at(&allowance, 0).in_flight == 2;
-    bool takes_the_last = enter(&allowance, 0, 0, &wait) == SF_ADMITTED;
+    bool takes_the_last = enter(&allowance, 0, 0, &wait) == SF_ALLOWED;
     bool is_full = enter(&allowance, 0, 0, &wait) == SF_REFUSED_CONCURRENCY;
     _exit(counts_the_parents && takes_the_last && is_full ? 0 : 1);
   }
@@ -504,7 +504,7 @@ static void test_killed_at_any_moment(void)
     sf_region_reap(region, now);
     CHECK_IS(numbers_at(&allowance, now).in_flight, 0);
     sf_pass passes[3];
-    for (int i = 0; i < 3; i++) CHECK_IS(sf_allowance_enter(&allowance, now, WALL, 1, &passes[i], &wait), SF_ADMITTED);
+    for (int i = 0; i < 3; i++) CHECK_IS(sf_allowance_enter(&allowance, now, WALL, 1, &passes[i], &wait), SF_ALLOWED);
     for (int i = 0; i < 3; i++) sf_allowance_leave(&allowance, &passes[i], 1);
   }
   munmap(common, sizeof *common);
