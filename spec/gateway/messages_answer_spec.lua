@@ -348,6 +348,9 @@ describe("an error as Anthropic's", function()
       assert.same({ type = "error", error = { type = kind, message = "m" }, request_id = "r" },
         messages.error { status = status, type = "any", message = "m", request_id = "r" })
     end
+    local threads = messages.error { status = 400, message = "m", param = "thread" }
+    assert.equal("thread_unsupported_request", threads.error.details.error_code)
+    assert.equal("d", messages.error({ status = 400, message = "m", details = "d" }).error.details)
     local quota = messages.error { status = 429, type = "insufficient_quota", message = "m" }
     assert.same({ "billing_error", json.null }, { quota.error.type, quota.request_id })
   end)

@@ -260,6 +260,7 @@ describe("what is wrong with a Messages request", function()
     ["tool_choice.type"] = { messages = hi, tools = { tool }, tool_choice = "auto" },
     ["tool_choice.name"] = { messages = hi, tools = { tool }, tool_choice = { type = "tool" } },
     ["container"] = { messages = hi, container = "container_1" },
+    ["thread"] = { messages = hi, thread = { type = "create" } },
     ["mcp_servers"] = { messages = hi, mcp_servers = { { name = "a" } } },
   } do
     it("is told with the field's name: " .. param, function()

@@ -162,6 +162,9 @@ local TYPES = { [401] = "authentication_error", [402] = "billing_error", [403] =
   [404] = "not_found_error", [408] = "timeout_error", [413] = "request_too_large", [429] = "rate_limit_error",
   [503] = "overloaded_error", [504] = "timeout_error", [529] = "overloaded_error" }
 
+-- By this the SDK's tool runner knows that it has to send the whole conversation every time.
+local NO_THREADS = { error_code = "thread_unsupported_request", unsupported = { "thread" } }
+
 --- The body of an answer that is an error, and the data of an event that is one.
 ---@param fields surefoot.gateway.Failure
 ---@return table
@@ -171,7 +174,8 @@ function M.error(fields)
   if fields.type == "insufficient_quota" then
     kind = "billing_error"
   end
-  return { type = "error", error = { type = kind, message = fields.message },
+  local details = fields.details or fields.param == "thread" and NO_THREADS or nil
+  return { type = "error", error = { type = kind, message = fields.message, details = details },
     request_id = fields.request_id or null }
 end
 
