@@ -5,6 +5,7 @@
 
 local any_request = require "surefoot.client.request"
 local batch = require "surefoot.batch"
+local batch_file = require "surefoot.batch.file"
 local binding = require "surefoot.binding"
 local bounds = require "surefoot.client.bounds"
 local check = require "surefoot.config.check"
@@ -370,6 +371,17 @@ end
 function Client:each(requests, options)
   of(self, "each")
   return batch.each(self, read("each", batch.read, requests, options, self.config))
+end
+
+--- Performs the requests of a file in OpenAI's batch format, and writes the answers into another. Taken up again where
+--- it was stopped, it asks what is left.
+---@async
+---@param options surefoot.BatchFile and surefoot.CallOptions for each of the calls
+---@return surefoot.FileSummary? summary
+---@return surefoot.Error? err a file cannot be read or written; err.summary: what was done until then
+function Client:batch_file(options)
+  of(self, "batch_file")
+  return batch_file.run(self, (read("batch_file", batch_file.read, self, options)))
 end
 
 --- Asks every endpoint for its models, with every key: does it work, and what has to be changed where it does not?
