@@ -306,6 +306,7 @@ M.begin = submit.begin
 local function drive(job, task)
   local call, scheduler = job.call, job.scheduler
   local watched, outer = job.options.on_event ~= nil, nil
+  local idle = job.options.on_idle -- of the gateway: nothing has come for now; must not wait
   if task then
     if task.waiting then
       tasks.forsake(task)
@@ -318,6 +319,9 @@ local function drive(job, task)
     end
     local question, a, b, c, d, e, f = call:next()
     if question == "wait" then
+      if idle then
+        idle()
+      end
       scheduler:wait(job.id, task, call)
     elseif question == "settled" then
       if watched then

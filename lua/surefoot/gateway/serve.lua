@@ -14,6 +14,7 @@ local streams = require "surefoot.stream"
 
 local M = {}
 
+local MOST_UNSENT = 32768 -- bytes that are written before it waits for the reader
 local TICK = 0.005 -- seconds: nginx's clock stands still meanwhile
 
 local ngx = ngx
@@ -45,14 +46,29 @@ local function keep_alive(exchange, begin)
   end)
 end
 
-local function write(exchange, text)
-  exchange.writing = true
+-- Events that have come together go out together, at the latest when the next one has to be waited for. Now and
+-- then, and at the end, it waits for a slow reader, and so does the provider.
+local function write(exchange, text, is_last)
   local ok, problem = ngx.print(text)
-  if ok then
-    ok, problem = ngx.flush(true) -- waits for a slow reader, and so does the provider
+  local unsent = exchange.unsent + #text
+  if ok and (is_last or unsent >= MOST_UNSENT) then
+    exchange.writing = true
+    ok, problem = ngx.flush(true)
+    exchange.writing, unsent = false, 0
   end
-  exchange.writing, exchange.wrote_at = false, exchange.wrote_at and ngx.now()
+  exchange.unsent, exchange.is_fresh, exchange.wrote_at = unsent, unsent > 0, exchange.wrote_at and ngx.now()
   return ok, problem
+end
+
+-- Sends what was written, without waiting for the reader.
+local function sender(exchange)
+  exchange.unsent, exchange.is_fresh = 0, false
+  return function()
+    if exchange.is_fresh then
+      exchange.is_fresh = false
+      ngx.flush()
+    end
+  end
 end
 
 local function begin_stream(exchange, endpoint, attempts)
@@ -88,21 +104,22 @@ local function end_stream(exchange, writer, result, err, keeper)
       if format.farewell and not tail:find(format.farewell, 1, true) then
         tail = tail .. format.farewell
       end
-      return write(exchange, tail)
+      return write(exchange, tail, true)
     end
-    return write(exchange, writer():finish(result))
+    return write(exchange, writer():finish(result), true)
   end
   local failure = failure_of(err)
   if not exchange.has_begun then
     return refuse(exchange, failure)
   end
   exchange.failure, failure.request_id = failure, exchange.id
-  write(exchange, writer():failure(failure))
+  write(exchange, writer():failure(failure), true)
   exchanges.settle(exchange)
   ngx.exit(ngx.ERROR) -- without the end that a whole answer has
 end
 
 local function serve_stream(exchange, inbound, job)
+  job.options.on_idle = sender(exchange)
   local made
   local function writer()
     made = made or exchange.format.events(inbound.context)
