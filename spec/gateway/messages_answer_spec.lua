@@ -111,11 +111,11 @@ describe("an answer in pieces, as Messages events", function()
 
   it("is one block after another, however pieces come", function()
     local text = written({
-      { reasoning = "hm" }, { text = "I " }, { text = "look" },
+      { reasoning = "hm" }, { reasoning = " hm" }, { text = "I " }, { text = "look" },
       { tool_calls = { { index = 0, id = "a", ["function"] = { name = "f", arguments = "" } } } },
       { tool_calls = { { index = 0, ["function"] = { arguments = '{"x":' } } } },
       { tool_calls = { { index = 1, id = "b", ["function"] = { name = "g", arguments = '{"y":"}' } } } },
-      { text = "there" },
+      { text = "there" }, { text = "fore" },
       { tool_calls = { { index = 0, ["function"] = { arguments = '1}' } } } },
       { tool_calls = { { index = 1, ["function"] = { arguments = '"}' } } } },
       { text = " and", reasoning = "so" }, { finish_reason = "tool_calls" },
@@ -126,8 +126,8 @@ describe("an answer in pieces, as Messages events", function()
       seen[#seen + 1] = event.content_block and event.content_block.type
         or delta.text or delta.thinking or delta.partial_json or nil
     end
-    assert.same({ "thinking", "hm", "text", "I ", "look", "tool_use", '{"x":', "1}", "tool_use", '{"y":"}', '"}',
-      "text", "there", "thinking", "so", "text", " and" }, seen)
+    assert.same({ "thinking", "hm", " hm", "text", "I ", "look", "tool_use", '{"x":', "1}", "tool_use", '{"y":"}', '"}',
+      "text", "therefore", "thinking", "so", "text", " and" }, seen)
   end)
 
   it("is the same however calls are cut and mixed", function()
@@ -187,14 +187,32 @@ describe("an answer in pieces, as Messages events", function()
     assert.equal("surefoot_surefoot_5Fx", whole.content[1].id)
   end)
 
+  local function of_calls(...)
+    local chunks = {}
+    for i, fragment in ipairs { ... } do
+      chunks[i] = { index = 1, tool_calls = { { index = fragment[1], id = fragment[2],
+        ["function"] = { name = fragment[3], arguments = fragment[4] } } } }
+    end
+    return folded(written(chunks, { finish_reason = "tool_calls" })).tool_calls
+  end
+
   it("waits for the name of a call, and joins one that comes in pieces", function()
-    local text = written({
-      { tool_calls = { { index = 0, id = "a", ["function"] = { name = "get_", arguments = "" } } } },
-      { tool_calls = { { index = 0, ["function"] = { name = "weather" } } } },
-      { tool_calls = { { index = 0, ["function"] = { name = "get_weather", arguments = "{" } } } },
-      { tool_calls = { { index = 0, ["function"] = { name = "get_weather", arguments = "}" } } } },
-    }, { finish_reason = "tool_calls" })
-    assert.same({ { "get_weather", "{}" } }, normal(folded(text).tool_calls))
+    for _, calls in ipairs {
+      of_calls({ 0, "a", "get_", "" }, { 0, nil, "weather" }, { 0, nil, nil, "{" }, { 0, nil, nil, "}" }),
+      of_calls({ 0, "a", "get_", "" }, { 0, nil, "get_weather", "{" }, { 0, nil, "get_weather", "}" }),
+      of_calls({ 0, "a", nil, "{" }, { 0, nil, "get_weather" }, { 0, nil, nil, "}" }),
+    } do
+      assert.same({ { "get_weather", "{}" } }, normal(calls))
+    end
+    local calls = of_calls({ 0, "a", "f", "{" }, { 1, "b", "g", "{" }, { 1, nil, "other", "}" }, { 0, nil, nil, "}" })
+    assert.same({ { "f", "{}" }, { "g", "{}" } }, normal(calls))
+  end)
+
+  it("knows a call by its first id, and when it is whole", function()
+    local calls = of_calls({ 0, "a", "f", '{"x"' }, { 1, "c", "g", "{" }, { 1, "d", "g", "}" }, { 0, "b", "f", ":1}" },
+      { 0, nil, nil, "\n" }, { 0, nil, nil, "{}" })
+    assert.same({ { "f", '{"x":1}' }, { "g", "{}" } }, normal(calls))
+    assert.same({ "a", "c" }, { calls[1].id, calls[2].id })
   end)
 
   it("has an object for what is no object", function()
@@ -237,6 +255,7 @@ describe("an answer in pieces, as Messages events", function()
     local message = first[1].message
     assert.same({ "msg_5f-0d", "message", "assistant", "asked" }, { message.id, message.type, message.role,
       message.model })
+    assert.equal(0, message.usage.output_tokens)
     assert.equal("", writer:chunk { index = 1, reasoning = "hm" })
     assert.equal("", writer:chunk { index = 2, text = "another choice" })
   end)

@@ -22,7 +22,6 @@ local some_table, some_text = common.some_table, common.some_text
 ---@field index integer?   once it has begun
 ---@field head string?     what stands around its pieces, once it has begun
 ---@field held string[]    pieces that are not written yet
----@field closed boolean?
 ---@field id string?       of a call
 ---@field name string?
 ---@field number integer?  from 1
@@ -138,7 +137,7 @@ local function close(self, out)
     begin(self, out, block)
   end
   out[#out + 1] = framed(self, "content_block_stop", { type = "content_block_stop", index = block.index })
-  block.closed, self.open = true, nil
+  self.open = nil
 end
 
 -- Goes on to the blocks that wait, as far as those before them are over.
@@ -163,12 +162,13 @@ local function advance(self, out, is_end)
 end
 
 local function add_block(self, out, kind)
-  local block = { kind = kind, index = nil, head = nil, held = {}, closed = nil }
+  local block = { kind = kind, index = nil, head = nil, held = {} }
   self.waiting[#self.waiting + 1] = block
   advance(self, out)
   return block
 end
 
+-- What comes after a call was whole and another block has begun is kept and never written: it makes no JSON any better.
 local function write(self, out, block, text)
   local held = block.held
   held[#held + 1] = text
@@ -207,9 +207,7 @@ local function follow(block, text)
 end
 
 local function add_arguments(self, out, block, text)
-  if block.closed then
-    return -- they were whole: this makes them no better
-  elseif block.depth == nil then
+  if block.depth == nil then
     block.blank = (block.blank or "") .. text -- white space tells nothing yet
     if not find(block.blank, "%S") then
       return
@@ -229,12 +227,11 @@ end
 -- Names come whole, once or with every piece; or in pieces, before the arguments.
 local function add_name(block, name)
   local known = block.name
-  if known and not block.index and block.depth == nil and sub(name, 1, #known) ~= known then
-    name = known .. name
-  elseif known and block.depth ~= nil then
-    name = known
+  if not known or block.depth == nil and sub(name, 1, #known) == known then
+    block.name = name
+  elseif block.depth == nil then
+    block.name = known .. name
   end
-  block.name = name
 end
 
 local function add_call(self, out, fragment)
