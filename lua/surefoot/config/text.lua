@@ -56,6 +56,8 @@ local words = {
   doh_url = function() return "an https URL" end,
   canceller = function() return "a surefoot.canceller()" end,
   any = function() return "any value" end,
+  gateway_keys = function() return "a list of keys" end,
+  gateway_model = function() return "true, a model name, a table, or a list of those" end,
   ["function"] = function() return "a function" end,
 }
 

@@ -1,6 +1,7 @@
 --- The gateway's part of a configuration: checked, filled with defaults. What is wrong throws, and says where.
 
 local check = require "surefoot.config.check"
+local keys = require "surefoot.gateway.keys"
 local text = require "surefoot.config.text"
 
 local M = {}
@@ -28,7 +29,7 @@ end)
 
 --- Every key: name, type, range, default, meaning.
 M.fields = {
-  { name = "keys", type = "gateway_keys", doc = "who may call, and how much; without it everybody who reaches the "
+  { name = "keys", type = "gateway_keys", of = { fields = keys.fields }, doc = "who may call, and how much; without it everybody who reaches the "
     .. "address, which must be loopback then" },
   { name = "models", type = "map", of = { type = "gateway_model" },
     doc = "the models that callers may name: `true` (as it is), another name, { model =, endpoint =, request = {} }, "
@@ -97,7 +98,7 @@ function M.check(given, listen)
   check_forwarded(config.forward_headers)
   check_models(config.models)
   if config.keys then
-    config.keys = require("surefoot.gateway.keys").check(config.keys, "gateway.keys")
+    config.keys = keys.check(config.keys, "gateway.keys")
   end
   local is_open = not config.keys or #config.keys == 0
   if listen and is_open and not config.public and not M.is_loopback(listen) then

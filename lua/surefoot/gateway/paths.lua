@@ -3,6 +3,7 @@
 local failures = require "surefoot.gateway.errors"
 local inbounds = require "surefoot.gateway.inbound"
 local json = require "surefoot.json"
+local keys = require "surefoot.gateway.keys"
 local serve = require "surefoot.gateway.serve"
 
 local M = {}
@@ -53,8 +54,13 @@ local function names_of(gateway)
   return names
 end
 
+-- In OpenAI's words and in Anthropic's: each SDK finds what it reads.
 local function model_document(name, gateway)
-  return { id = name, object = "model", created = math.floor(gateway.started_at), owned_by = "surefoot" }
+  local began = math.floor(gateway.started_at)
+  return {
+    id = name, object = "model", created = began, owned_by = "surefoot",
+    type = "model", display_name = name, created_at = os.date("!%Y-%m-%dT%H:%M:%SZ", began),
+  }
 end
 
 local function find_key(gateway)
@@ -83,7 +89,10 @@ local function list_models(gateway, one)
     end
   end
   if not one then
-    return answer(200, { object = "list", data = json.array(data) })
+    return answer(200, {
+      object = "list", data = json.array(data), has_more = false,
+      first_id = data[1] and data[1].id or json.null, last_id = data[1] and data[#data].id or json.null,
+    })
   elseif data[1] then
     return answer(200, data[1])
   end
@@ -105,7 +114,7 @@ local function is_operator(gateway)
   if basic then
     token = (ngx.decode_base64(basic) or ""):match "^[^:]*:(.*)$"
   end
-  return token ~= nil and ngx.md5_bin(token .. gateway.salt) == ngx.md5_bin(secret .. gateway.salt)
+  return token ~= nil and keys.hash(token) == keys.hash(secret) -- the time it takes tells nothing of the secret
 end
 
 local function for_operators(show)
