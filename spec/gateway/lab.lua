@@ -110,9 +110,9 @@ end
 
 ---Opens a connection, sends a request, and leaves the answer unread.
 ---@return table connection
-function M.open(n, path, body)
+function M.open(n, path, body, headers)
   local connection = assert(http.connect("127.0.0.1", n.port, 10 * nginx.pace))
-  assert(connection:send(http.format { url = n.url .. path, body = cjson.encode(body) }))
+  assert(connection:send(http.format { url = n.url .. path, body = cjson.encode(body), headers = headers }))
   return connection
 end
 

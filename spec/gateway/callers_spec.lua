@@ -1,0 +1,119 @@
+-- Who may call the gateway, what for, and how much.
+
+local lab = require "spec.gateway.lab"
+local process = require "spec.support.process"
+local provider = require "spec.support.provider"
+
+local A, B, C = "sk-team-a-0123456789", "sk-team-b-0123456789", "sk-team-c-0123456789"
+local CONFIG = [[{
+  base_url = "%s", api_key = "sk-upstream-0123456789", http_version = "1.1", breaker = false, shared = "%s",
+  retry = { max_attempts = 1 },
+  prices = { m = { input = 1000, output = 1000 } },
+  gateway = {
+    admin_key = "the-operators-own-secret",
+    keys = {
+      { name = "team-a", key = "]] .. A .. [[", models = { "m", "claude-*" }, concurrency = 1 },
+      { name = "team-b", key = "]] .. B .. [[", rate = { requests_per_second = 0.01, burst = 2 } },
+      { name = "team-c", key = "]] .. C .. [[", budget = { limit = 0.01, per = "day" } },
+    },
+  },
+}]]
+
+describe("a gateway with keys #once", function()
+  local p, n, name
+
+  setup(function()
+    p = provider.start()
+    name = "gateway-keys-" .. process.self()
+    n = lab.start(CONFIG:format(p.lines.a.url, name), { workers = 2 })
+  end)
+
+  teardown(function()
+    n:stop()
+    process.capture("rm -f /dev/shm/surefoot-*-" .. name)
+    assert.same({}, p:errors())
+    p:stop()
+  end)
+
+  before_each(function()
+    p:reset()
+  end)
+
+  local function chat(secret, more, headers)
+    headers = headers or { Authorization = secret and "Bearer " .. secret }
+    return lab.ask(n, "/v1/chat/completions", lab.question("hello", more), headers)
+  end
+
+  it("lets nobody in without one", function()
+    for _, headers in ipairs { {}, { Authorization = "Bearer sk-team-x-0123456789" }, { ["x-api-key"] = "sk" },
+      { Authorization = "Basic " .. A } } do
+      local response = chat(nil, {}, headers)
+      assert.same({ 401, "invalid_api_key", "Bearer" }, { response.status, response.json.error.code,
+        response.headers["www-authenticate"] })
+      assert.is_nil(response.body:find("sk-team-x", 1, true))
+    end
+    assert.equal(401, lab.ask(n, "/v1/models").status)
+    assert.equal(0, p:counters("a").requests)
+  end)
+
+  it("knows them in each API's header", function()
+    assert.equal(200, chat(A).status)
+    assert.equal(200, chat(nil, {}, { ["x-api-key"] = A }).status)
+    assert.equal("Bearer sk-upstream-0123456789", p:counters("a").last_headers.authorization)
+    assert.is_nil(p:counters("a").last_headers["x-api-key"])
+  end)
+
+  it("gives each its models", function()
+    local response = chat(A, { model = "gpt-5" })
+    assert.same({ 403, "model_not_found", 'this key may not use the model "gpt-5"' },
+      { response.status, response.json.error.code, response.json.error.message })
+    assert.equal(200, chat(A, { model = "claude-9" }).status)
+    assert.equal(403, chat(A, { fallbacks = { "gpt-5" } }).status)
+    local smuggled = '{"model":"m","mod\\u0065l":"gpt-5","messages":[]}'
+    assert.equal(400, lab.ask(n, "/v1/chat/completions", smuggled, { Authorization = "Bearer " .. A }).status)
+  end)
+
+  it("one call at a time", function()
+    p:profile("a", { fault = "hang" })
+    local slow = lab.open(n, "/v1/chat/completions", lab.question(), { Authorization = "Bearer " .. A })
+    assert(p:wait("a", function(c) return c.in_flight == 1 end))
+    local response = chat(A)
+    assert.same({ 429, "rate_limit_error" }, { response.status, response.json.error.type })
+    slow:close() -- who leaves gives back what it held
+    assert(lab.at_rest(p, "a"))
+    p:reset()
+    assert(lab.wait_for(function() return chat(A).status == 200 end, 5 * lab.pace))
+  end)
+
+  it("so many calls in so long, over all workers", function()
+    local admitted, response = 0, nil
+    for _ = 1, 6 do
+      response = chat(B)
+      admitted = admitted + (response.status == 200 and 1 or 0)
+    end
+    assert.equal(2, admitted)
+    assert.same({ 429, "rate_limit_exceeded" }, { response.status, response.json.error.code })
+    assert.is_true(tonumber(response.headers["retry-after"]) > 10)
+  end)
+
+  it("so much money, and then says politely that it is spent", function()
+    local response
+    for _ = 1, 4 do
+      response = chat(C, { stream = true })
+      if response.status ~= 200 then
+        break
+      end
+    end
+    assert.same({ 429, "insufficient_quota", "budget_spent", "false" }, { response.status, response.json.error.type,
+      response.json.error.code, response.headers["x-should-retry"] })
+  end)
+
+  it("shows its numbers to who knows the operators' secret", function()
+    assert.equal(401, lab.ask(n, "/metrics").status)
+    assert.equal(401, lab.ask(n, "/status.json", nil, { Authorization = "Bearer " .. A }).status)
+    local secret = "the-operators-own-secret"
+    assert.equal(200, lab.ask(n, "/metrics", nil, { Authorization = "Bearer " .. secret }).status)
+    local basic = require("mime").b64("anybody:" .. secret)
+    assert.equal(200, lab.ask(n, "/status", nil, { Authorization = "Basic " .. basic }).status)
+  end)
+end)
