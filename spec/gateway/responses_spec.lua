@@ -460,8 +460,9 @@ describe("a result as a response", function()
     assert.same({ "incomplete", "max_output_tokens", "incomplete" }, ending "length")
     assert.same({ "incomplete", "content_filter", "incomplete" }, ending "content_filter")
     assert.same({ "incomplete", "pause_turn", "incomplete" }, ending "pause_turn")
-    local response = whole { tool_calls = { call("a", "f", '{"x":') }, finish_reason = "length" }
-    assert.same({ "incomplete", '{"x":' }, { response.output[1].status, response.output[1].arguments })
+    local response = whole { tool_calls = { call("a", "f", "{}"), call("b", "f", '{"x":') }, finish_reason = "length" }
+    assert.same({ "completed", "incomplete", '{"x":' }, { response.output[1].status, response.output[2].status,
+      response.output[2].arguments })
     assert.same({}, whole({ finish_reason = "length" }).output)
   end)
 

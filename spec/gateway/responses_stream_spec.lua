@@ -67,7 +67,7 @@ end
 readers["response.output_item.done"] = function(known, event)
   local entry = known.output[event.output_index + 1]
   assert.is_false(entry.done)
-  assert.equal(0, known.open, "a part was begun and not done")
+  assert.equal(0, known.open[event.item.id] or 0, "a part was begun and not done")
   entry.value.status, entry.value.encrypted_content = event.item.status, event.item.encrypted_content
   replay.same(entry.value, event.item, "output_item.done")
   entry.done = true
@@ -77,7 +77,8 @@ local function part_added(list, index)
   return function(known, event)
     local parts = item_at(known, event)[list]
     assert.equal(#parts, event[index])
-    parts[#parts + 1], known.open = event.part, known.open + 1
+    parts[#parts + 1] = event.part
+    known.open[event.item_id] = (known.open[event.item_id] or 0) + 1
   end
 end
 
@@ -86,7 +87,7 @@ local function part_done(list, index)
     local part = item_at(known, event)[list][event[index] + 1]
     part.annotations, part.logprobs = event.part.annotations, event.part.logprobs
     replay.same(part, event.part, event.type)
-    known.open = known.open - 1
+    known.open[event.item_id] = known.open[event.item_id] - 1
   end
 end
 
@@ -132,7 +133,7 @@ end
 readers["response.completed"], readers["response.incomplete"] = ended, ended
 
 local function known_of(stream)
-  local known = { output = {}, open = 0 }
+  local known = { output = {}, open = {} }
   for _, event in ipairs(events_of(stream)) do
     assert.is_nil(known.final, "an event behind the last")
     readers[event.type](known, event)
@@ -241,6 +242,21 @@ describe("a Responses stream of chunks", function()
     assert.is_nil(text:find("output_item.done", 1, true))
   end)
 
+  it("looks once at a call whether it is whole", function()
+    local context, reads = context_of(), 0
+    context.codec = setmetatable({ read = function(text)
+      reads = reads + 1
+      return codec.read(text)
+    end }, { __index = codec })
+    local writer, open = format.events(context), ""
+    for i = 1, 20 do
+      open = open .. writer:chunk { index = 1, tool_calls = { fragment(i % 2, i < 3 and "x" .. i or nil,
+        i < 3 and "f" or nil, i < 3 and '{"a":{}' or ',"b":{}') } }
+    end
+    assert.equal(2, reads)
+    assert.is_nil(open:find("output_item.done", 1, true))
+  end)
+
   it("waits with a call until it has a name, and gives it an id where it has none", function()
     local stream = written({ { index = 1, tool_calls = { fragment(0, nil, nil, '{"a"') } },
       { index = 1, tool_calls = { fragment(0, nil, "f", ":1}") } } },
@@ -324,6 +340,17 @@ describe("a Responses stream of chunks", function()
     local messages = assert(format.read({ input = response.output }, context_of())).messages
     assert.same({ { role = "assistant", content = "Ahoy", native = { provider = "anthropic", items = items } } },
       messages)
+  end)
+
+  it("closes with it also where the text came in turns, and a call came without a name", function()
+    local items = { { text = "ab", thoughtSignature = "c2ln" } }
+    local response = known_of(written({ { index = 1, text = "a" }, { index = 1, reasoning = "Hm" },
+      { index = 1, text = "b" }, { index = 1, tool_calls = { fragment(0, "x", nil, "{}") } } }, {
+      text = "ab", reasoning = "Hm", finish_reason = "stop",
+      message = { role = "assistant", content = "ab", native = { provider = "gemini", items = items } } }))
+    assert.equal(4, #response.output)
+    assert.same({ { role = "assistant", content = "ab", native = { provider = "gemini", items = items } } },
+      assert(format.read({ input = response.output }, context_of())).messages)
   end)
 
   it("that fails says so in both ways, and that nothing is done", function()

@@ -172,7 +172,6 @@ end
 -- Something else is said now. A call that is not whole may go on later; it is looked at once.
 local function leave(self)
   local entry = self.current
-  self.current = nil
   if not entry or entry.item then
     return
   elseif entry.kind ~= "call" or not entry.left and is_whole(self, entry) then
