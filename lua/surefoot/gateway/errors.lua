@@ -8,6 +8,7 @@ local M = {}
 ---@field type string          in OpenAI's words
 ---@field code string?
 ---@field param string?
+---@field details any         of the provider's error
 ---@field retry_after integer? seconds
 ---@field final boolean?       asking the same again is of no use: the caller's SDK shall not
 ---@field kind string          surefoot's
@@ -72,7 +73,7 @@ function M.of(err)
   return {
     status = status, message = err.message, type = row[2], code = err.code or row[3],
     param = type(document.param) == "string" and document.param or nil, retry_after = retry_after(err, status),
-    final = not err.retryable, kind = err.kind,
+    details = document.details, final = not err.retryable, kind = err.kind,
   }
 end
 

@@ -18,6 +18,7 @@ local NOTHING = common.NOTHING
 ---@field path string
 ---@field operation string
 ---@field farewell string?            what ends a stream that was passed on
+---@field passes (fun(document: table): boolean)?  whether a document may go to such a line as it is (default: it may)
 ---@field read fun(document: table, context: surefoot.gateway.Context): table?, string?, string?
 ---@field whole fun(result: surefoot.Result, context: surefoot.gateway.Context): table
 ---@field events (fun(context: surefoot.gateway.Context): table)?
@@ -39,6 +40,7 @@ local NOTHING = common.NOTHING
 ---@field streams boolean
 ---@field told table             what is known of the document without decoding it
 ---@field request table?         the document as a chat request, where somebody needs it
+---@field passes boolean?         it may go to lines of its own format as it is
 ---@field alters boolean?         surefoot may change the answer
 ---@field wants_usage boolean?   a stream is asked for its usage, though the caller did not
 
@@ -84,7 +86,7 @@ end
 local function encode(job, variant)
   local inbound, codec = job.work.inbound, job.client.codec
   local changes = job.routes[variant.route].request
-  if inbound.format.native[variant.provider] and job.request == inbound.request then
+  if inbound.format.native[variant.provider] and job.request == inbound.request and inbound.passes then
     return pass(inbound, variant, changes, codec)
   end
   return operation_of(job, variant).encode(job.request, variant, codec, changes, job.work.streams)
@@ -218,12 +220,19 @@ end
 -- on, else only what was found in passing.
 local function request_of(client, inbound, routes, plan)
   local config, format = client.config, inbound.format
+  local is_native = all_native(plan, format.native)
   inbound.alters = inbound.streams and config.resume ~= "off" or (config.continue_on_length or 0) > 0
-  if format.operation == "embeddings" or inbound.alters or config.coalesce or not all_native(plan, format.native) then
-    local request, message, param = format.read(read_document(inbound), inbound.context)
-    if not request then
+  inbound.passes = true
+  if format.operation == "embeddings" or inbound.alters or config.coalesce or not is_native then
+    local document = read_document(inbound)
+    local request, message, param = format.read(document, inbound.context)
+    if not request and is_native then -- it cannot be altered: the line will know what it means
+      inbound.alters = false
+      return inbound.told
+    elseif not request then
       error({ message = message, param = param }, 0)
     end
+    inbound.passes = not format.passes or format.passes(document)
     request = common.copy(request)
     request.stream, request.model = nil, inbound.context.model
     return request

@@ -20,17 +20,28 @@ function M.auth(key)
   return "authorization: Bearer " .. key
 end
 
--- What keeps a message of another format sendable there is not for this one.
-local function without_native(messages)
+-- What only other formats have a place for (native items, whether a tool failed) is not for this one.
+local function without_foreign(messages)
   local copy
   for i, message in ipairs(some_table(messages) or NOTHING) do
-    if type(message) == "table" and message.native ~= nil then
+    if type(message) == "table" and (message.native ~= nil or message.is_error ~= nil) then
       copy = copy or common.copy(messages)
       copy[i] = common.copy(message)
-      copy[i].native = nil
+      copy[i].native, copy[i].is_error = nil, nil
     end
   end
   return copy
+end
+
+-- For those who know the bound of an answer by its old name alone.
+local function with_max_tokens(body)
+  if body.max_completion_tokens == nil then
+    return body
+  end
+  body = common.copy(body)
+  body.max_tokens = body.max_tokens == nil and body.max_completion_tokens or body.max_tokens
+  body.max_completion_tokens = nil
+  return body
 end
 
 -- The last chunk holds the usage only if it is asked for.
@@ -53,13 +64,16 @@ end
 ---@return string? problem
 function M.write(request, variant, codec, changes, streams)
   local model, body = variant.model, request
-  local messages = without_native(changes and changes.messages or request.messages)
+  local messages = without_foreign(changes and changes.messages or request.messages)
   if changes or streams or messages or model and request.model ~= model then
     body = common.changed(request, model, changes)
     body.messages = messages or body.messages
     if streams then
       ask_for_events(body, variant.traits)
     end
+  end
+  if variant.traits and variant.traits.quirks and variant.traits.quirks.max_tokens then
+    body = with_max_tokens(body)
   end
   if body.tools or body.response_format or body.functions then
     return codec.encode(body)
