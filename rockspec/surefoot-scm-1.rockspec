@@ -92,6 +92,7 @@ build = {
         "csrc/policy/spend.c",
         "csrc/share/allowance.c",
         "csrc/share/region.c",
+        "csrc/wire/base64.c",
         "csrc/wire/dates.c",
         "csrc/wire/headers.c",
         "csrc/wire/hints.c",

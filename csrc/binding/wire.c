@@ -1,10 +1,11 @@
 /*
  * wire.c: core.header, core.headers, core.retry_after, core.duration; what a status means: core.status_verdict, core.hinted,
- * core.kinds; core.members, values in a JSON text; and core.sse, the parser of event streams. A header block is a string of
- * "Name: value" lines.
+ * core.kinds; core.members, values in a JSON text; core.base64_floats, a vector as APIs send it; and core.sse, the parser of
+ * event streams. A header block is a string of "Name: value" lines.
  */
 #include "../engine/memory.h"
 #include "../policy/retry_rules.h"
+#include "../wire/base64.h"
 #include "../wire/hints.h"
 #include "../wire/members.h"
 #include "../wire/sse.h"
@@ -135,6 +136,32 @@ static int sf_wire_members(lua_State *L)
   return 2 * count;
 }
 
+/* core.base64_floats(list) -> the numbers as 32-bit floats, least byte first, in base64 | nil: not all are numbers */
+static int sf_wire_base64_floats(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  size_t count = lua_rawlen(L, 1), length = 0;
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  uint8_t bytes[12]; /* three floats are four whole groups of base64 */
+  for (size_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, 1, (int)i);
+    bool is_number = lua_type(L, -1) == LUA_TNUMBER;
+    float value = (float)lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    if (!is_number) return 0;
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    for (int shift = 0; shift < 32; shift += 8) bytes[length++] = (uint8_t)(word >> shift);
+    if (length < sizeof bytes && i < count) continue;
+    char text[SF_BASE64_LENGTH(sizeof bytes)];
+    luaL_addlstring(&buffer, text, sf_base64_encode(bytes, length, text));
+    length = 0;
+  }
+  luaL_pushresult(&buffer);
+  return 1;
+}
+
 /* --- event streams */
 
 #define SF_SSE_TYPE "surefoot.sse"
@@ -215,6 +242,7 @@ void sf_open_wire(lua_State *L)
                                         { "status_verdict", sf_wire_status_verdict },
                                         { "hinted", sf_wire_hinted },
                                         { "members", sf_wire_members },
+                                        { "base64_floats", sf_wire_base64_floats },
                                         { "sse", sf_wire_sse },
                                         { NULL, NULL } };
   luaL_setfuncs(L, functions, 0);

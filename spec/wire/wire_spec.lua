@@ -51,6 +51,30 @@ describe("core.duration", function()
   end)
 end)
 
+describe("core.base64_floats", function()
+  it("writes vectors as OpenAI's API does", function()
+    assert.are.equal("", core.base64_floats {})
+    assert.are.equal("AAAAPw==", core.base64_floats { 0.5 })
+    assert.are.equal("AACAPwAAAMA=", core.base64_floats { 1, -2 })
+    assert.are.equal("zczMPc3MTD6amZk+", core.base64_floats { 0.1, 0.2, 0.3 })
+    assert.are.equal("zczMPc3MTD6amZk+AAAAAA==", core.base64_floats { 0.1, 0.2, 0.3, 0 })
+  end)
+
+  it("writes long ones", function()
+    local vector = {}
+    for i = 1, 3000 do
+      vector[i] = 0.5
+    end
+    assert.are.equal(("AAAAPwAAAD8AAAA/"):rep(1000), core.base64_floats(vector))
+  end)
+
+  it("leaves what is no list of numbers", function()
+    assert.is_nil(core.base64_floats { 1, "2" })
+    assert.is_nil(core.base64_floats { {} })
+    assert.has_error(function() core.base64_floats "AAAA" end)
+  end)
+end)
+
 describe("core.kinds", function()
   it("are the kinds that errors know, and ok", function()
     local errors = require "surefoot.errors"

@@ -79,6 +79,7 @@ end
 function M.tell_way(exchange, endpoint, attempts)
   local header = ngx.header
   header["x-request-id"] = exchange.id
+  header["request-id"] = exchange.id -- where Anthropic's SDKs look
   header["x-surefoot-endpoint"] = endpoint
   header["x-surefoot-attempts"] = attempts
   header["x-surefoot-time"] = ("%.3f"):format(ngx.now() - exchange.began)
