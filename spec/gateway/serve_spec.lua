@@ -335,6 +335,62 @@ describe("the gateway #once", function()
   end)
 end)
 
+describe("a gateway before lines of several formats #once", function()
+  local p, n
+
+  setup(function()
+    p = provider.start { lines = { "a", "b" } }
+    n = lab.start(([[{
+      api_key = "k-0123456789", breaker = false, retry = { base_delay = 0.01 }, model = "m",
+      endpoints = { { name = "chat", url = "%s" },
+        { name = "items", url = "%s", provider = "responses", priority = 2 },
+        { name = "claude", url = "%s", provider = "anthropic", priority = 3 } },
+    }]]):format(p.lines.a.url, p.lines.b.url, p.lines.b.url))
+  end)
+
+  teardown(function()
+    n:stop()
+    p:stop()
+  end)
+
+  before_each(function()
+    p:reset()
+  end)
+
+  it("takes what cannot be translated to the lines of the caller's own", function()
+    local response = lab.ask(n, "/v1/responses", { model = "m", input = "hello", tools = { { type = "web_search" } } })
+    assert.same({ 200, "items", 0 }, { response.status, response.headers["x-surefoot-endpoint"],
+      p:counters("a").requests })
+    response = lab.ask(n, "/v1/messages", { model = "m", max_tokens = 9,
+      messages = { { role = "user", content = "x" } }, tools = { { type = "web_search_20250305", name = "web_search" } } })
+    assert.same({ 200, "claude", 0 }, { response.status, response.headers["x-surefoot-endpoint"],
+      p:counters("a").requests })
+  end)
+
+  it("takes what can be to the best line", function()
+    local response = lab.ask(n, "/v1/responses", { model = "m", input = "hello" })
+    assert.same({ 200, "chat", "response" }, { response.status, response.headers["x-surefoot-endpoint"],
+      response.json.object })
+    response = lab.ask(n, "/v1/messages", { model = "m", max_tokens = 9,
+      messages = { { role = "user", content = "x" } } })
+    assert.same({ 200, "chat", "message" }, { response.status, response.headers["x-surefoot-endpoint"],
+      response.json.type })
+  end)
+
+  it("sends its own reasoning items to nobody else", function()
+    local mark = require("surefoot.gateway.format.responses").mark
+    p:profile("a", { status = { code = 500 } })
+    local input = { { role = "user", content = "a" }, { type = "reasoning", id = "rs_1", summary = {},
+      encrypted_content = mark .. '{"text":"b"}' }, { role = "assistant", content = "b" },
+      { role = "user", content = "c" } }
+    local response = lab.ask(n, "/v1/responses", { model = "m", input = input, fields = "of mine" })
+    assert.same({ 200, "items" }, { response.status, response.headers["x-surefoot-endpoint"] }, response.body)
+    local sent = p:counters("b").last_body
+    assert.is_nil(sent:find(mark, 1, true))
+    assert.equal("of mine", cjson.decode(sent).fields)
+  end)
+end)
+
 describe("a gateway that resumes #once", function()
   local p, n
 

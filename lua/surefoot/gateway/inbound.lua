@@ -64,8 +64,8 @@ end
 --- What the document says, found in passing. Nil, message, param: it is not what it must be.
 function M.read_members(exchange, body)
   local codec = exchange.gateway.client.codec
-  local m1, m2, s1, s2, t1, t2, c1, c2, n1, n2, f1, f2, o1 = binding.members(body, "model", "stream", "max_tokens",
-    "max_completion_tokens", "n", "fallbacks", "stream_options")
+  local m1, m2, s1, s2, t1, t2, c1, c2, n1, n2, f1, f2, o1, _, r1, r2 = binding.members(body, "model", "stream", "max_tokens",
+    "max_completion_tokens", "n", "fallbacks", "stream_options", "max_output_tokens")
   if m1 == nil then
     return nil, "the body is no JSON object: " .. tostring(m2)
   end
@@ -89,7 +89,7 @@ function M.read_members(exchange, body)
   return {
     model = model, first = m1, last = m2, streams = is_true(body, s1, s2), fallbacks = fallbacks,
     told = {
-      model = model, max_tokens = number_at(body, t1, t2), max_completion_tokens = number_at(body, c1, c2),
+      model = model, max_tokens = number_at(body, t1, t2), max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
       n = number_at(body, n1, n2),
     },
     asks_usage = o1 and true or false,

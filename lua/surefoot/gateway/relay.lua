@@ -18,6 +18,8 @@ local NOTHING = common.NOTHING
 ---@field path string
 ---@field operation string
 ---@field farewell string?            what ends a stream that was passed on
+---@field mark string?                what stands in a body that is passed on as `as_native` has it
+---@field as_native (fun(document: table): table)?
 ---@field passes (fun(document: table): boolean)?  whether a document may go to such a line as it is (default: it may)
 ---@field read fun(document: table, context: surefoot.gateway.Context): table?, string?, string?
 ---@field whole fun(result: surefoot.Result, context: surefoot.gateway.Context): table
@@ -41,6 +43,7 @@ local NOTHING = common.NOTHING
 ---@field told table             what is known of the document without decoding it
 ---@field request table?         the document as a chat request, where somebody needs it
 ---@field passes boolean?         it may go to lines of its own format as it is
+---@field is_marked boolean?      it goes to them as the format's as_native has it
 ---@field alters boolean?         surefoot may change the answer
 ---@field wants_usage boolean?   a stream is asked for its usage, though the caller did not
 
@@ -65,8 +68,10 @@ end
 local function pass(inbound, variant, changes, codec)
   local model = variant.model or inbound.context.model
   local body, problem
-  if changes then
-    body, problem = codec.encode(common.changed(inbound.context.document, model, changes))
+  if changes or inbound.is_marked then
+    local document = inbound.context.document
+    document = inbound.is_marked and inbound.format.as_native(document) or document
+    body, problem = codec.encode(common.changed(document, model, changes))
     if not body then
       return nil, problem
     end
@@ -185,13 +190,27 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------ the job
 
-local function all_native(plan, native)
+local function count_native(plan, native)
+  local count = 0
   for _, variant in ipairs(plan.variants) do
-    if not native[variant.provider] then
-      return false
+    count = count + (native[variant.provider] and 1 or 0)
+  end
+  return count
+end
+
+-- The routes over lines of the caller's own format alone.
+local function native_routes(client, routes, native)
+  local only, copies = {}, {}
+  for i, endpoint in ipairs(client.config.endpoints) do
+    only[#only + 1] = native[endpoint.provider] and i or nil
+  end
+  for i, route in ipairs(routes) do
+    copies[i] = { model = route.model, endpoint = route.endpoint, request = route.request, only = only }
+    if route.endpoint and not native[client.config.endpoints[route.endpoint].provider] then
+      copies[i].endpoint, copies[i].only = nil, {}
     end
   end
-  return true
+  return copies
 end
 
 local function has_changes(routes)
@@ -217,29 +236,31 @@ local function read_document(inbound)
 end
 
 -- What the client is to know of the request: all of it where a line needs a translation or the answer may be carried
--- on, else only what was found in passing.
+-- on, else only what was found in passing. And the routes: what cannot be translated goes to lines of its own format.
 local function request_of(client, inbound, routes, plan)
   local config, format = client.config, inbound.format
-  local is_native = all_native(plan, format.native)
+  local native = count_native(plan, format.native)
+  local is_native = native == #plan.variants
+  inbound.is_marked = native > 0 and format.mark ~= nil and inbound.body:find(format.mark, 1, true) ~= nil
   inbound.alters = inbound.streams and config.resume ~= "off" or (config.continue_on_length or 0) > 0
   inbound.passes = true
   if format.operation == "embeddings" or inbound.alters or config.coalesce or not is_native then
     local document = read_document(inbound)
     local request, message, param = format.read(document, inbound.context)
-    if not request and is_native then -- it cannot be altered: the line will know what it means
+    if not request and native > 0 then -- a line of that format will know what it means; surefoot cannot alter it
       inbound.alters = false
-      return inbound.told
+      return inbound.told, is_native and routes or native_routes(client, routes, format.native)
     elseif not request then
       error({ message = message, param = param }, 0)
     end
     inbound.passes = not format.passes or format.passes(document)
     request = common.copy(request)
     request.stream, request.model = nil, inbound.context.model
-    return request
-  elseif has_changes(routes) then
+    return request, routes
+  elseif inbound.is_marked or has_changes(routes) then
     read_document(inbound)
   end
-  return inbound.told
+  return inbound.told, routes
 end
 
 --- The job of a request. Nil and an error where nobody serves it; what is wrong with the request is thrown: a table
@@ -253,7 +274,7 @@ end
 function M.job(client, inbound, routes, options)
   local plan = routes.plan or plans.of(client, routes)
   if plan then
-    inbound.request = request_of(client, inbound, routes, plan)
+    inbound.request, routes = request_of(client, inbound, routes, plan)
   end
   local name = inbound.format.operation
   local work = {

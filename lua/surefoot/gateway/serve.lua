@@ -166,7 +166,12 @@ local function serve_whole(exchange, inbound, job)
   exchange.result = result
   local body = result.raw
   if result.verbatim ~= exchange.format.path or result.continued then
-    body = assert(client.codec.quick(exchange.format.whole(result, inbound.context)))
+    local problem
+    body, problem = client.codec.quick(exchange.format.whole(result, inbound.context))
+    if not body then
+      exchange.result = nil
+      return own(exchange, "malformed", "the answer cannot be written: " .. tostring(problem))
+    end
   end
   tell_way(exchange, result.endpoint, #result.attempts)
   send(200, body, "application/json")
