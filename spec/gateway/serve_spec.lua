@@ -362,7 +362,8 @@ describe("a gateway before lines of several formats #once", function()
     assert.same({ 200, "items", 0 }, { response.status, response.headers["x-surefoot-endpoint"],
       p:counters("a").requests })
     response = lab.ask(n, "/v1/messages", { model = "m", max_tokens = 9,
-      messages = { { role = "user", content = "x" } }, tools = { { type = "web_search_20250305", name = "web_search" } } })
+      messages = { { role = "user", content = "x" } },
+      tools = { { type = "web_search_20250305", name = "web_search" } } })
     assert.same({ 200, "claude", 0 }, { response.status, response.headers["x-surefoot-endpoint"],
       p:counters("a").requests })
   end)
