@@ -56,8 +56,10 @@ function Exposition:histogram(name, help)
   declare(self, "histogram", name, help)
 end
 
--- Bytes that are no UTF-8 become question marks.
-local function well_formed(text)
+--- A text whose bytes that are no UTF-8 have become question marks.
+---@param text string
+---@return string
+function M.well_formed(text)
   local bad = core.utf8_error(text)
   while bad do
     text = text:sub(1, bad - 1) .. "?" .. text:sub(bad + 1)
@@ -73,7 +75,7 @@ local function append_labels(parts, labels)
     local value = tostring(labels[i + 1])
     if value ~= "" then
       if value:find '[\\\n"\128-\255]' then
-        value = well_formed(value):gsub('[\\\n"]', escapes)
+        value = M.well_formed(value):gsub('[\\\n"]', escapes)
       end
       parts[#parts + 1] = ('%s="%s"'):format(labels[i], value)
     end

@@ -6,6 +6,7 @@
 -- choose the names.
 
 local buckets = require "surefoot.client.buckets"
+local exposition = require "surefoot.client.exposition"
 
 local M = {}
 
@@ -32,7 +33,7 @@ function M.new()
 end
 
 local function plain(name)
-  return (name:gsub("%c", "?"))
+  return exposition.well_formed((name:gsub("%c", "?")))
 end
 
 -- The name under which a model is counted. One that nobody has served yet must be `proven` to get its own.
