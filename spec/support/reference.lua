@@ -12,7 +12,9 @@ function M.renew(readme)
   local head_end = select(2, readme:find(HEAD))
   local foot_start = readme:find(FOOT)
   assert(head_end and foot_start, "README.md has lost the markers of the reference")
-  return readme:sub(1, head_end) .. "\n" .. require("surefoot.config").reference() .. "\n" .. readme:sub(foot_start)
+  local reference = require("surefoot.config").reference() .. "\n### Gateway\n\n"
+    .. require("surefoot.gateway.config").reference()
+  return readme:sub(1, head_end) .. "\n" .. reference .. "\n" .. readme:sub(foot_start)
 end
 
 function M.read(path)

@@ -197,14 +197,4 @@ function M.serve(gateway)
     .. "/v1/messages; models are at /v1/models"):format(path), { code = "unknown_path" })
 end
 
---- What nginx refused before: its body was too large, or no request at all.
----@param gateway surefoot.Gateway
----@param status integer
-function M.refuse(gateway, status)
-  if status == 413 then
-    return refuse("too_large", ("the body is larger than %d bytes"):format(gateway.config.max_body_bytes))
-  end
-  return refuse("invalid_request", "the request could not be read", { status = status })
-end
-
 return M
