@@ -56,6 +56,7 @@ local M = {}
 ---@field cost number
 ---@field ended "done" | "stopped" | "cancelled" | "gave_up"
 ---@field reason surefoot.Error?  why it gave up
+---@field failed_file string   where the rows that failed are
 
 ---@class surefoot.Error
 ---@field summary surefoot.FileSummary?  of client:batch_file: what was done before a file failed

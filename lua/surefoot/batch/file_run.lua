@@ -142,7 +142,7 @@ end
 function Run:report()
   local summary = count_rows(self, self.summary)
   summary.complete, summary.total = self.read_all and next(self.open) == nil, self.rows
-  summary.ended = self.ended or "done"
+  summary.ended, summary.failed_file = self.ended or "done", self.job.failed
   return summary
 end
 
