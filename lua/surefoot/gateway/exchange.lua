@@ -5,6 +5,7 @@ local failures = require "surefoot.gateway.errors"
 local M = {}
 
 local ngx = ngx
+local NOTHING = {}
 
 ---@class surefoot.gateway.Exchange
 ---@field gateway surefoot.Gateway
@@ -23,10 +24,30 @@ local ngx = ngx
 ---@field wrote_at number?    kept where comments are sent
 ---@field ended boolean?      it was counted
 
-local function set_var(name, value)
+-- Gives back what the request was let in with.
+local function leave(exchange, usage, cost)
+  local failure = exchange.failure
+  if usage or exchange.result or failure and failure.unsent then
+    exchange.ticket:leave(usage and usage.total_tokens or 0, cost or 0)
+  else
+    exchange.ticket:leave(nil, cost) -- it may have cost what it was taken for
+  end
+end
+
+-- The variables of nginx's access log.
+local function note(numbers, id)
   local var = ngx.var
-  if var[name] ~= nil then -- where the configuration of nginx has it
-    var[name] = value
+  for _, name in ipairs { "model", "endpoint", "key", "kind", "attempts", "input_tokens", "output_tokens" } do
+    if numbers[name] then
+      var["surefoot_" .. name] = numbers[name]
+    end
+  end
+  var.surefoot_request_id = id
+  if numbers.cost then
+    var.surefoot_cost = ("%.6f"):format(numbers.cost)
+  end
+  if numbers.first_token then
+    var.surefoot_first_token = ("%.3f"):format(numbers.first_token)
   end
 end
 
@@ -37,45 +58,30 @@ function M.settle(exchange)
     return
   end
   exchange.ended = true
-  local result, failure, gateway = exchange.result, exchange.failure, exchange.gateway
-  local usage, partial = result and result.usage, failure and failure.partial
-  usage = usage or partial and partial.usage
-  local cost = (result or partial or {}).cost
+  local result, failure = exchange.result, exchange.failure
+  local answer = result or failure and failure.partial or NOTHING
+  local usage, attempts = answer.usage, (result or failure or NOTHING).attempts
   if exchange.ticket then
-    if usage or result or failure and failure.unsent then
-      exchange.ticket:leave(usage and usage.total_tokens or 0, cost or 0)
-    else
-      exchange.ticket:leave(nil, cost) -- it may have cost what it was taken for
-    end
+    leave(exchange, usage, answer.cost)
   end
-  local attempts = result and result.attempts or failure and failure.attempts
-  local status = ngx.status
-  local seconds = ngx.now() - exchange.began
-  local key = exchange.key and exchange.key.name
-  local kind = failure and failure.kind or not result and exchange.model and "cancelled" or nil
-  local endpoint = result and result.endpoint or failure and failure.endpoint
-  gateway.tally:ended {
-    operation = exchange.format.operation, model = exchange.model, key = key, status = status, kind = kind,
-    endpoint = endpoint, stream = exchange.streams, seconds = seconds,
-    first_token = result and result.time_to_first_token, input_tokens = usage and usage.input_tokens,
-    output_tokens = usage and usage.output_tokens, cost = cost, attempts = attempts and #attempts or 0,
+  local numbers = {
+    operation = exchange.format.operation, model = exchange.model, key = exchange.key and exchange.key.name,
+    status = ngx.status, kind = failure and failure.kind or not result and "cancelled" or nil,
+    endpoint = (result or failure or NOTHING).endpoint, stream = exchange.streams,
+    seconds = ngx.now() - exchange.began, first_token = result and result.time_to_first_token,
+    input_tokens = usage and usage.input_tokens, output_tokens = usage and usage.output_tokens, cost = answer.cost,
+    attempts = attempts and #attempts or 0,
   }
-  if gateway.logs then
-    set_var("surefoot_model", exchange.model)
-    set_var("surefoot_endpoint", endpoint)
-    set_var("surefoot_key", key)
-    set_var("surefoot_kind", kind)
-    set_var("surefoot_attempts", attempts and #attempts or 0)
-    set_var("surefoot_request_id", exchange.id)
-    set_var("surefoot_input_tokens", usage and usage.input_tokens)
-    set_var("surefoot_output_tokens", usage and usage.output_tokens)
-    set_var("surefoot_cost", cost and ("%.6f"):format(cost))
-    set_var("surefoot_first_token", result and result.time_to_first_token
-      and ("%.3f"):format(result.time_to_first_token))
+  exchange.gateway.tally:ended(numbers)
+  if exchange.gateway.logs then
+    note(numbers, exchange.id)
   end
 end
 
 --- Says by which way the answer came.
+---@param exchange surefoot.gateway.Exchange
+---@param endpoint string?
+---@param attempts integer?
 function M.tell_way(exchange, endpoint, attempts)
   local header = ngx.header
   header["x-request-id"] = exchange.id
@@ -86,6 +92,9 @@ function M.tell_way(exchange, endpoint, attempts)
 end
 
 --- Sends a whole answer.
+---@param status integer
+---@param body string
+---@param content_type string
 function M.send(status, body, content_type)
   ngx.status = status
   local header = ngx.header
@@ -94,6 +103,8 @@ function M.send(status, body, content_type)
 end
 
 --- The answer that is an error.
+---@param exchange surefoot.gateway.Exchange
+---@param failure surefoot.gateway.Failure
 function M.refuse(exchange, failure)
   exchange.failure = failure
   failure.request_id = exchange.id
@@ -113,6 +124,10 @@ function M.refuse(exchange, failure)
 end
 
 --- Refuses for a reason of the gateway's own.
+---@param exchange surefoot.gateway.Exchange
+---@param kind surefoot.Kind
+---@param message string
+---@param more table? fields of the failure
 function M.own(exchange, kind, message, more)
   local failure = failures.own(kind, message, more)
   failure.unsent = true
@@ -120,6 +135,8 @@ function M.own(exchange, kind, message, more)
 end
 
 --- What the caller is told of an error.
+---@param err surefoot.Error
+---@return surefoot.gateway.Failure
 function M.failure_of(err)
   local failure = failures.of(err)
   failure.attempts, failure.endpoint, failure.partial, failure.unsent =

@@ -9,7 +9,21 @@ local ngx = ngx
 local NO_FALLBACKS = {}
 local MOST_FALLBACKS = 16
 
+---@class surefoot.gateway.Members
+---@field model string
+---@field first integer        where it stands, with its quotes
+---@field last integer
+---@field streams boolean
+---@field fallbacks string[]
+---@field told table           fields that the client looks at
+---@field asks_usage boolean   it says itself what it wants to know at the end of a stream
+
 --- The body; nil and a failure's kind and message.
+---@async
+---@param gateway surefoot.Gateway
+---@return string? body
+---@return surefoot.Kind? kind
+---@return string? message
 function M.read_body(gateway)
   ngx.req.read_body()
   local body = ngx.req.get_body_data()
@@ -36,6 +50,9 @@ function M.read_body(gateway)
 end
 
 --- The caller's key: nil and a message where there must be one. No keys: nobody has one.
+---@param gateway surefoot.Gateway
+---@return surefoot.gateway.Key | true | nil key
+---@return string? message
 function M.key_of(gateway)
   if not gateway.keys then
     return true
@@ -61,11 +78,29 @@ local function number_at(body, first, last)
   return first and tonumber(body:sub(first, last)) or nil
 end
 
+-- A list of names, if it is one.
+local function names_of(list)
+  if type(list) ~= "table" or #list > MOST_FALLBACKS then
+    return nil
+  end
+  for _, name in ipairs(list) do
+    if type(name) ~= "string" or name == "" then
+      return nil
+    end
+  end
+  return list
+end
+
 --- What the document says, found in passing. Nil, message, param: it is not what it must be.
+---@param exchange surefoot.gateway.Exchange
+---@param body string
+---@return surefoot.gateway.Members?
+---@return string? message
+---@return string? param
 function M.read_members(exchange, body)
   local codec = exchange.gateway.client.codec
-  local m1, m2, s1, s2, t1, t2, c1, c2, n1, n2, f1, f2, o1, _, r1, r2 = binding.members(body, "model", "stream", "max_tokens",
-    "max_completion_tokens", "n", "fallbacks", "stream_options", "max_output_tokens")
+  local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1 = binding.members(body, "model", "stream",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "fallbacks", "stream_options")
   if m1 == nil then
     return nil, "the body is no JSON object: " .. tostring(m2)
   end
@@ -74,23 +109,15 @@ function M.read_members(exchange, body)
   if type(model) ~= "string" or model == "" then
     return nil, m1 and "model: expected a name" or "model: is required", "model"
   end
-  local fallbacks = NO_FALLBACKS
-  if f1 then
-    fallbacks = codec.decode(body:sub(f1, f2))
-    if type(fallbacks) ~= "table" or #fallbacks > MOST_FALLBACKS then
-      return nil, ("fallbacks: expected a list of at most %d names of models"):format(MOST_FALLBACKS), "fallbacks"
-    end
-    for _, name in ipairs(fallbacks) do
-      if type(name) ~= "string" or name == "" then
-        return nil, "fallbacks: expected a list of names of models", "fallbacks"
-      end
-    end
+  local fallbacks = f1 and names_of(codec.decode(body:sub(f1, f2))) or not f1 and NO_FALLBACKS
+  if not fallbacks then
+    return nil, ("fallbacks: expected a list of at most %d names of models"):format(MOST_FALLBACKS), "fallbacks"
   end
   return {
     model = model, first = m1, last = m2, streams = is_true(body, s1, s2), fallbacks = fallbacks,
     told = {
-      model = model, max_tokens = number_at(body, t1, t2), max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
-      n = number_at(body, n1, n2),
+      model = model, max_tokens = number_at(body, t1, t2), n = number_at(body, n1, n2),
+      max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
     },
     asks_usage = o1 and true or false,
   }
@@ -113,6 +140,11 @@ local function without_fallbacks(exchange, inbound, members)
 end
 
 --- The request as the relay takes it. Nil and a message.
+---@param exchange surefoot.gateway.Exchange
+---@param body string
+---@param members surefoot.gateway.Members
+---@return surefoot.gateway.Inbound?
+---@return string? message
 function M.inbound_of(exchange, body, members)
   local gateway = exchange.gateway
   local inbound = {
@@ -132,6 +164,9 @@ function M.inbound_of(exchange, body, members)
 end
 
 --- The options of the call. Nil and a message.
+---@param exchange surefoot.gateway.Exchange
+---@return surefoot.CallOptions?
+---@return string? message
 function M.options_of(exchange)
   local gateway, var = exchange.gateway, ngx.var
   local options = { cancel = canceller.new() }
@@ -160,6 +195,11 @@ function M.options_of(exchange)
 end
 
 --- Whether the caller may have the models; nil and the failure's message.
+---@param exchange surefoot.gateway.Exchange
+---@param members surefoot.gateway.Members
+---@return surefoot.Route[]?
+---@return surefoot.Kind? kind
+---@return string? message
 function M.routes_of(exchange, members)
   local key, routes = exchange.key, exchange.gateway.routes
   for i = 0, #members.fallbacks do

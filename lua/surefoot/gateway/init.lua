@@ -98,7 +98,7 @@ end
 --- In the content phase: answers the request.
 ---@async
 function Gateway:serve()
-  return require("surefoot.gateway.paths").serve(self)
+  require("surefoot.gateway.paths").serve(self)
 end
 
 --- In the log phase: counts what nginx ended.
@@ -136,18 +136,18 @@ end
 
 --- In init_worker.
 function M.start()
-  return the_gateway:start()
+  the_gateway:start()
 end
 
 --- In the content phase.
 ---@async
 function M.serve()
-  return the_gateway:serve()
+  the_gateway:serve()
 end
 
 --- In the log phase.
 function M.log()
-  return the_gateway:log()
+  the_gateway:log()
 end
 
 return M

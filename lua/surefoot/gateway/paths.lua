@@ -181,19 +181,27 @@ function M.serve(gateway)
   local call, get = calls[bare], gets[bare]
   if call then
     if method == "POST" then
-      return serve.call(gateway, call)
+      serve.call(gateway, call)
+      return
     end
     local message = ("%s takes POST, not %s"):format(path, method)
-    return refuse("invalid_request", message, { status = 405 }, { allow = "POST" })
+    refuse("invalid_request", message, { status = 405 }, { allow = "POST" })
+    return
   end
   local model = bare:match "^/models/(.+)$"
   if get or model then
     if method == "GET" or method == "HEAD" then
-      return model and list_models(gateway, model) or not model and get(gateway)
+      if model then
+        list_models(gateway, model)
+      else
+        get(gateway)
+      end
+      return
     end
-    return refuse("invalid_request", ("%s takes GET, not %s"):format(path, method), { status = 405 }, { allow = "GET" })
+    refuse("invalid_request", ("%s takes GET, not %s"):format(path, method), { status = 405 }, { allow = "GET" })
+    return
   end
-  return refuse("not_found", ("nothing is at %s: calls go to /v1/chat/completions, /v1/responses, /v1/embeddings, "
+  refuse("not_found", ("nothing is at %s: calls go to /v1/chat/completions, /v1/responses, /v1/embeddings, "
     .. "/v1/messages; models are at /v1/models"):format(path), { code = "unknown_path" })
 end
 
