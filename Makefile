@@ -47,11 +47,10 @@ FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 FORMATTED := $(sort $(wildcard csrc/*/*.[ch] spec/*/*.[ch]))
 VARIANTS := lua5.4 $(if $(LUAJIT),luajit)
 OTHERS := $(foreach one,5.1 5.2 5.3,$(if $(LUA$(subst .,,$(one))),lua$(one)))
-CLI := $(if $(wildcard lua/surefoot/cli/init.lua),build/surefoot)
 say = $(if $(V),,@echo '  $(1) $@';)
 SUITE = lua5.4 spec/support/suite.lua
 
-all: $(VARIANTS:%=build/%/surefoot/core.so) $(CLI) ## build the module for Lua 5.4 and LuaJIT, and the command line
+all: $(VARIANTS:%=build/%/surefoot/core.so) build/surefoot ## build the module for Lua 5.4 and LuaJIT, and the command line
 
 # $(1) variant, $(2) Lua's include flags, $(3) flags for compiling and linking
 define variant
@@ -191,8 +190,14 @@ $(eval $(call install,5.3,lua5.3))
 $(eval $(call install,5.2,lua5.2))
 $(eval $(call install,5.1,$(if $(LUAJIT),luajit,lua5.1)))
 
-install: $(LUA:%=install-%) $(CLI) ## install under $(DESTDIR)$(PREFIX), for Lua 5.4, 5.1 and LuaJIT or for LUA='5.2 5.3'
-	$(if $(CLI),sed '/^package/d' $(CLI) | install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot')
+# The program runs on the first of LUA.
+PROGRAM = $(firstword $(LUA))
+INTERPRETER = $(if $(filter 5.1,$(PROGRAM)),$(if $(LUAJIT),luajit,lua5.1),lua$(PROGRAM))
+
+install: $(LUA:%=install-%) build/surefoot ## install under $(DESTDIR)$(PREFIX), for Lua 5.4, 5.1 and LuaJIT or for LUA='5.2 5.3'
+	sed -e '1s|lua5.4|$(INTERPRETER)|' -e 's|$(CURDIR)/lua/|$(PREFIX)/share/lua/$(PROGRAM)/|g' \
+	  -e 's|$(CURDIR)/build/lua5.4/|$(PREFIX)/lib/lua/$(PROGRAM)/|g' build/surefoot | \
+	  install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot'
 
 # Asked once, and only by `deps`.
 INSTALLED = $(eval INSTALLED := $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(subst |, ,$(PACKAGES)) \

@@ -20,6 +20,7 @@ supported_platforms = { "linux" }
 dependencies = {
   "lua >= 5.1, < 5.5",
   "lua-cjson >= 2.1.0",
+  "argparse >= 0.7.1",
 }
 
 -- The library alone: LuaRocks does not look for headers where Debian keeps them.
@@ -29,6 +30,9 @@ external_dependencies = {
 
 build = {
   type = "builtin",
+  install = {
+    bin = { surefoot = "lua/surefoot/cli/program.lua" },
+  },
   modules = {
     ["surefoot.core"] = {
       sources = {

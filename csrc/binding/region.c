@@ -1,14 +1,16 @@
 /*
- * region.c: core.region: what processes share by name, for people to look at: which regions there are, and the words of one as
- * a table. Looking takes part in nothing, except that processes which are gone are found.
+ * region.c: core.region: what processes share by name, for people to look at: which regions there are, and the words of one
+ * as a table. Looking takes part in nothing, except that processes which are gone are found.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "../engine/client.h"
+#include "../share/allowance.h"
 #include "objects.h"
 
 #define FOLDER "/dev/shm"
@@ -139,6 +141,40 @@ static void push_lane(lua_State *L, const sf_region_entry *entry, int64_t now)
   set_until(L, "tokens_full_in", &lane->tokens.arrival, now);
 }
 
+static void push_allowance(lua_State *L, const sf_region *region, const sf_region_entry *entry, int64_t now)
+{
+  static const char *const names[] = { "name", NULL };
+  const sf_common_allowance *allowance = entry->place;
+  lua_createtable(L, 0, 5);
+  set_key(L, entry, names);
+  set_held(L, region, &allowance->cells);
+  set_until(L, "requests_full_in", &allowance->words.requests.arrival, now);
+  set_until(L, "tokens_full_in", &allowance->words.tokens.arrival, now);
+}
+
+/* The key is "per seconds name", as in share/allowance.c. */
+static void push_spend(lua_State *L, const sf_region_entry *entry)
+{
+  static const char *const names[] = { "total", "hour", "day", "month", "seconds" };
+  char text[SF_REGION_KEY + 1];
+  int per = 0, from = 0;
+  long long seconds = 0;
+  struct timespec wall;
+  clock_gettime(CLOCK_REALTIME, &wall);
+  snprintf(text, sizeof text, "%.*s", (int)entry->key_length, entry->key);
+  lua_createtable(L, 0, 5);
+  if (sscanf(text, "%d %lld %n", &per, &seconds, &from) < 2 || per < SF_PER_TOTAL || per > SF_PER_SECONDS) return;
+  const sf_spend_config config = { .limit = SF_SPEND_MOST,
+                                   .per = (sf_spend_per)per,
+                                   .seconds = seconds > 0 ? seconds : 1 };
+  int64_t at = (int64_t)wall.tv_sec * SF_SECOND + wall.tv_nsec, left = sf_spend_resets_in(entry->place, &config, at);
+  sf_set_string(L, "name", text + from);
+  sf_set_string(L, "per", names[per]);
+  if (per == SF_PER_SECONDS) sf_set_number(L, "seconds", (double)seconds);
+  sf_set_number(L, "spent", (double)sf_spend_spent(entry->place, &config, at) / 1e6);
+  if (left != SF_NEVER) sf_set_number(L, "resets_in", (double)left / SF_SECOND);
+}
+
 /* Appends the value on top to the list below it. */
 static void append(lua_State *L, int list)
 {
@@ -156,6 +192,32 @@ static void push_processes(lua_State *L, const sf_region *region)
   }
 }
 
+enum { DOCUMENT = 2, ENDPOINTS, LANES, ALLOWANCES, SPENDS }; /* places on the stack */
+
+/* Puts a place into its list; false: it is of a kind that is not known here. */
+static bool add_entry(lua_State *L, const sf_region *region, const sf_region_entry *entry, int64_t now)
+{
+  if (entry->kind == SF_PLACE_CLIENT && entry->size == sizeof(sf_common_client)) {
+    push_client(L, region, entry->place, now);
+    lua_setfield(L, DOCUMENT, "client");
+  } else if (entry->kind == SF_PLACE_ENDPOINT && entry->size == sizeof(sf_common_endpoint)) {
+    push_endpoint(L, region, entry, now);
+    append(L, ENDPOINTS);
+  } else if (entry->kind == SF_PLACE_LANE && entry->size == sizeof(sf_lane)) {
+    push_lane(L, entry, now);
+    append(L, LANES);
+  } else if (entry->kind == SF_PLACE_ALLOWANCE && entry->size == sizeof(sf_common_allowance)) {
+    push_allowance(L, region, entry, now);
+    append(L, ALLOWANCES);
+  } else if (entry->kind == SF_PLACE_SPEND && entry->size == sizeof(sf_spend)) {
+    push_spend(L, entry);
+    append(L, SPENDS);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 /* (region) -> the document; protected, so that the region is released even if memory is short. */
 static int fill(lua_State *L)
 {
@@ -166,24 +228,11 @@ static int fill(lua_State *L)
   uint64_t others = 0;
   sf_commons_reap(region, now);
   lua_settop(L, 1);
-  enum { DOCUMENT = 2, ENDPOINTS, LANES };
-  lua_createtable(L, 0, 7);
-  lua_newtable(L);
-  lua_newtable(L);
-  while (sf_region_next(region, &cursor, &entry)) {
-    if (entry.kind == SF_PLACE_CLIENT && entry.size == sizeof(sf_common_client)) {
-      push_client(L, region, entry.place, now);
-      lua_setfield(L, DOCUMENT, "client");
-    } else if (entry.kind == SF_PLACE_ENDPOINT && entry.size == sizeof(sf_common_endpoint)) {
-      push_endpoint(L, region, &entry, now);
-      append(L, ENDPOINTS);
-    } else if (entry.kind == SF_PLACE_LANE && entry.size == sizeof(sf_lane)) {
-      push_lane(L, &entry, now);
-      append(L, LANES);
-    } else {
-      others++;
-    }
-  }
+  for (int i = DOCUMENT; i <= SPENDS; i++) lua_newtable(L);
+  while (sf_region_next(region, &cursor, &entry))
+    if (!add_entry(L, region, &entry, now)) others++;
+  lua_setfield(L, DOCUMENT, "spends");
+  lua_setfield(L, DOCUMENT, "allowances");
   lua_setfield(L, DOCUMENT, "lanes");
   lua_setfield(L, DOCUMENT, "endpoints");
   push_processes(L, region);
@@ -194,8 +243,8 @@ static int fill(lua_State *L)
 }
 
 /*
- * region.read(name) -> a table | nil, why: processes (ids), client, endpoints, lanes (rates by endpoint, key and model), refused
- * (what found no room), others (places of other kinds).
+ * region.read(name) -> a table | nil, why: processes (ids), client, endpoints, lanes (rates by endpoint, key and model),
+ * allowances and spends (of those who call a gateway), refused (what found no room), others (places of other kinds).
  */
 static int region_read(lua_State *L)
 {

@@ -40,9 +40,17 @@ describe("make install #once", function()
     end
     local root = process.temp_dir "surefoot-install"
     finally(function() process.remove_dir(root) end)
-    env.check { "make", "install", "LUA=5.3", "DESTDIR=" .. root, "PREFIX=/sure" }
-    installed.answers(root .. "/sure", "lua5.3", "5.3", line.lines.a.url)
-    assert.equal("5.3\n5.3\n", env.check("ls " .. root .. "/sure/lib/lua " .. root .. "/sure/share/lua | grep '^5'"))
+    env.check { "make", "install", "LUA=5.3", "DESTDIR=", "PREFIX=" .. root }
+    installed.answers(root, "lua5.3", "5.3", line.lines.a.url)
+    installed.program_works(root .. "/bin/surefoot", root, "5.3")
+    assert.equal("5.3\n5.3\n", env.check("ls " .. root .. "/lib/lua " .. root .. "/share/lua | grep '^5'"))
+  end)
+
+  it("installs a program that finds it, wherever that is", function()
+    local root = process.temp_dir "surefoot-install"
+    finally(function() process.remove_dir(root) end)
+    env.check { "make", "install", "LUA=5.4", "DESTDIR=", "PREFIX=" .. root }
+    installed.program_works(root .. "/bin/surefoot", root, "5.4")
   end)
 
   it("installs every file of the Lua layer, readable by all", function()

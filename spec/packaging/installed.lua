@@ -44,6 +44,27 @@ function M.answers(prefix, lua, lua_version, url)
   }, "\n"), output)
 end
 
+-- Tells which surefoot a program has loaded, as it ends.
+local TELL = [[local exit = os.exit
+os.exit = function(...)
+  io.stderr:write(package.searchpath("surefoot", package.path), " ", package.searchpath("surefoot.core", package.cpath))
+  exit(...)
+end]]
+
+---Runs the command line from a foreign folder, with nothing in the environment that would help: it must load what lies
+---under `prefix`.
+---@param program string
+---@param prefix string
+---@param lua_version string
+function M.program_works(program, prefix, lua_version)
+  local result = env.run({ "env", "-u", "LUA_PATH", "-u", "LUA_CPATH", program, "--version" },
+    { cwd = prefix, env = { LUA_INIT = TELL } })
+  assert.equal(0, result.status, result.stderr)
+  assert.matches("^surefoot " .. require("surefoot.version"):gsub("%p", "%%%0") .. " %(libcurl", result.stdout)
+  assert.equal(("%s/share/lua/%s/surefoot/init.lua %s"):format(prefix, lua_version, M.core(prefix, lua_version)),
+    result.stderr)
+end
+
 ---@param core string a shared object
 ---@return string[] names that it exports
 function M.exports(core)

@@ -6,9 +6,9 @@ local provider = require "spec.support.provider"
 
 local ROCKSPEC = "rockspec/surefoot-scm-1.rockspec"
 
--- Debian's lua-cjson stands in for the rock.
+-- Debian's lua-cjson and lua-argparse stand in for the rocks.
 local CONFIG = [[
-rocks_provided = { ["lua-cjson"] = "2.1.0-1" }
+rocks_provided = { ["lua-cjson"] = "2.1.0-1", ["argparse"] = "0.7.1-1" }
 ]]
 
 describe("the rockspec", function()
@@ -62,6 +62,7 @@ describe("luarocks #once", function()
     installed.answers(tree, "lua5.4", "5.4", line.lines.a.url)
     assert.same(installed.files "lua", installed.files(tree .. "/share/lua/5.4"))
     assert.same({ "luaopen_surefoot_core" }, installed.exports(installed.core(tree, "5.4")))
+    installed.program_works(tree .. "/bin/surefoot", tree, "5.4")
   end)
 
   it("packs a release that a server hands out and that installs", function()

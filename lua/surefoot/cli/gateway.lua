@@ -1,0 +1,331 @@
+--- surefoot gateway: checks a configuration, writes nginx's, and becomes that nginx, in the foreground. From then on
+--- signals are nginx's: TERM and INT end it, QUIT lets what is in flight finish, HUP reads the configuration again.
+
+local client_config = require "surefoot.config"
+local gateway_config = require "surefoot.gateway.config"
+local machine = require "surefoot.cli.nginx"
+local nginx = require "surefoot.gateway.nginx"
+local process = require("surefoot.binding").process
+local routes = require "surefoot.gateway.routes"
+local settings = require "surefoot.cli.settings"
+
+local M = {
+  name = "gateway",
+  summary = "Serve an OpenAI- and Anthropic-compatible API over many lines.",
+  examples = {
+    "surefoot gateway config.lua",
+    "surefoot gateway config.lua --listen 0.0.0.0:8080 --workers 4",
+    "surefoot gateway config.lua --check",
+    "kill -HUP PID        # reads config.lua again, no call is dropped",
+  },
+}
+
+M.description = "Serves an OpenAI- and Anthropic-compatible API over many lines, by nginx in the foreground. "
+  .. "TERM and INT (Ctrl-C) end it, QUIT ends it when what is in flight has finished, HUP reads the configuration again."
+
+local WORKER = "nobody" -- whom the workers of a root's nginx run as
+
+local FAILED, MISUSED = 1, 2 -- exit codes
+
+local function workers(given)
+  local count = tonumber(given)
+  if given == "auto" or count and count >= 1 and count <= 512 and count % 1 == 0 then
+    return given
+  end
+  return nil, "--workers: expected a number from 1 to 512, or auto, got " .. given
+end
+
+function M.configure(command)
+  command:argument("config", "Lua file that returns the configuration, with a table `gateway` "
+    .. "(default: $SUREFOOT_CONFIG, else ~/.config/surefoot/config.lua)."):args "?"
+  command:option("-l --listen", "Address: HOST:PORT, PORT or unix:/PATH."):argname("ADDRESS"):default "127.0.0.1:8080"
+  command:option("-w --workers", "Processes."):argname("N"):default("auto"):convert(workers)
+  command:option("--directory", "Where nginx's files are written, and kept (default: a new one that is removed).")
+    :argname "DIR"
+  command:option("--user", "Whom the workers run as, when this runs as root."):argname("NAME"):default(WORKER)
+  command:option("--access-log", "File, syslog:..., or off (default: standard output)."):argname "FILE"
+  command:option("--error-log", "File (default: standard error)."):argname "FILE"
+  command:flag("--check", "Only check the configuration, here and in nginx's Lua.")
+  command:flag("--print", "Only print nginx's configuration.")
+end
+
+-- Ends the command: what was wrong, and its exit code.
+local function fail(code, message, ...)
+  error({ code = code, message = select("#", ...) > 0 and message:format(...) or message }, 0)
+end
+
+local function absolute(name)
+  return name:sub(1, 1) == "/" and name or process.directory() .. "/" .. name:gsub("^%./", "")
+end
+
+-- ------------------------------------------------------------------------------------------------------ checks
+
+-- Calls what throws texts; those are about the configuration.
+local function checked(name, f, ...)
+  local ok, value = pcall(f, ...)
+  if not ok then
+    fail(MISUSED, "%s: %s", name, tostring(value))
+  end
+  return value
+end
+
+---@class surefoot.cli.Gateway
+---@field config string     absolute path
+---@field address surefoot.gateway.Address
+---@field client table      the client's configuration, resolved
+---@field gateway table     the gateway's, checked
+
+-- Reads and checks everything that the configuration says.
+---@return surefoot.cli.Gateway
+local function read(args)
+  local name = settings.path(args.config)
+  if not name then
+    fail(MISUSED, "which configuration? Name a Lua file: surefoot gateway config.lua")
+  end
+  local address, misread = nginx.address(args.listen)
+  if not address then
+    fail(MISUSED, "--listen: " .. misread)
+  end
+  local given, problem = settings.load(name)
+  if not given then
+    fail(MISUSED, problem)
+  end
+  local client = {}
+  for key, value in pairs(given) do
+    client[key] = value
+  end
+  client.gateway = nil
+  client = checked(name, client_config.resolve, client)
+  local gateway = checked(name, gateway_config.check, given.gateway, address.text)
+  checked(name, routes.new, { config = client }, gateway.models)
+  return { config = absolute(name), address = address, client = client, gateway = gateway }
+end
+
+local function check_address(address)
+  if not address.host then
+    return
+  end
+  local free, problem = process.can_listen(address.host, address.port)
+  if not free then
+    fail(FAILED, "--listen %s: %s%s", address.text, problem, problem:find("in use", 1, true)
+      and (": another program listens there (ss -ltnp 'sport = :%s' names it)"):format(address.port) or "")
+  end
+end
+
+-- Whom the workers run as: nil for whoever runs this, if not root.
+local function find_user(name, files)
+  if process.user().id ~= 0 then
+    return nil
+  end
+  local user, problem = process.user(name)
+  if not user then
+    fail(MISUSED, "--user %s: %s", name, problem)
+  end
+  for _, file in ipairs(files) do
+    if not process.can_read(file, name) then
+      fail(MISUSED, "the workers would run as %s, who cannot read %s: install surefoot where everybody can, or choose "
+        .. "another --user (root can)", name, file)
+    end
+  end
+  return user
+end
+
+-- ------------------------------------------------------------------------------------------------------ folder
+
+local function read_file(name)
+  local file = io.open(name, "rb")
+  local text = file and file:read "*a"
+  if file then
+    file:close()
+  end
+  return text
+end
+
+local function write_file(name, text)
+  local file, problem = io.open(name, "wb")
+  if not file then
+    fail(FAILED, problem)
+  end
+  local ok, unwritten = file:write(text)
+  local closed, unflushed = file:close()
+  if not ok or not closed then
+    fail(FAILED, "%s: %s", name, unwritten or unflushed)
+  end
+end
+
+-- A folder that was named is made where it is missing, and belongs to one gateway at a time.
+local function own_folder(name)
+  local folder = absolute(name):gsub("(.)/+$", "%1")
+  nginx.path(folder, "--directory")
+  os.execute("mkdir -p -m 0700 -- '" .. folder .. "'")
+  local pid = (read_file(folder .. "/nginx.pid") or ""):match "%d+"
+  if pid and (read_file("/proc/" .. pid .. "/cmdline") or ""):find(folder .. "/nginx.conf", 1, true) then
+    fail(FAILED, "--directory %s: the gateway with pid %s runs there", folder, pid)
+  end
+  return folder
+end
+
+-- A new one, that goes when nginx has ended. Whom the workers run as has to get through it.
+local function new_folder(user)
+  local base = os.getenv "XDG_RUNTIME_DIR" or ""
+  local folder, problem = process.make_folder(base .. "/surefoot-gateway-")
+  if base == "" or not folder then
+    folder, problem = process.make_folder((os.getenv "TMPDIR" or "/tmp") .. "/surefoot-gateway-")
+  end
+  if not folder then
+    fail(FAILED, "cannot make a folder for nginx's files: " .. problem)
+  end
+  process.remove_after(folder)
+  if user and user.id ~= 0 then
+    process.allow(folder, "711")
+  end
+  return folder
+end
+
+-- ------------------------------------------------------------------------------------------------------- nginx
+
+-- What nginx.write needs.
+local function describe(args, plan)
+  local program, none = machine.find()
+  if not program then
+    fail(FAILED, none)
+  end
+  local paths, missing = machine.paths()
+  if not paths then
+    fail(FAILED, missing)
+  end
+  local user = find_user(args.user, paths.files)
+  local files, connections = machine.capacity()
+  return {
+    program = program, user_found = user, config = plan.config, listen = plan.address.text, workers = args.workers,
+    modules = program.modules, user = user and user.name .. (user.group and " " .. user.group or ""),
+    lua_path = paths.lua_path, lua_cpath = paths.lua_cpath, fallback_path = paths.fallback_path,
+    files = files, connections = connections, environment = machine.environment(),
+    max_body_bytes = plan.gateway.max_body_bytes, error_log = args.error_log and absolute(args.error_log),
+    access_log = args.access_log,
+  }
+end
+
+-- Standard output cannot always be opened by name: under systemd it is a socket.
+local function choose_access_log(description, terminal)
+  local target = description.access_log
+  if target then
+    description.access_log = (target == "off" or target:find "^syslog:") and target or absolute(target)
+    return
+  end
+  local file = io.open("/dev/stdout", "a")
+  if file then
+    file:close()
+  else
+    description.access_log = "off"
+    terminal:tell("surefoot gateway: standard output cannot be opened by its name, so there is no access log; "
+      .. "--access-log FILE or --access-log syslog:server=unix:/dev/log writes one")
+  end
+end
+
+local function command_of(description)
+  local words = { description.program.binary }
+  for _, word in ipairs(description.program.arguments) do
+    words[#words + 1] = word
+  end
+  local folder = description.directory
+  for _, word in ipairs { "-p", folder .. "/", "-c", folder .. "/nginx.conf" } do
+    words[#words + 1] = word
+  end
+  return words
+end
+
+local function shell_line(words, unset)
+  local parts = { "env" }
+  for _, name in ipairs(unset) do
+    parts[#parts + 1] = "-u " .. name
+  end
+  for _, word in ipairs(words) do
+    parts[#parts + 1] = "'" .. word .. "'" -- no quotes in them: nginx.path has seen to that
+  end
+  return table.concat(parts, " ")
+end
+
+-- Lets nginx load the configuration, and end before it listens.
+local function try(description)
+  description.is_trial, description.access_log = true, "off"
+  write_file(description.directory .. "/nginx.conf", nginx.write(description))
+  local pipe = assert(io.popen(shell_line(command_of(description), machine.hidden()) .. " 2>&1 </dev/null", "r"))
+  local said = pipe:read "*a"
+  pipe:close()
+  if said:sub(-4) ~= "well" then
+    fail(MISUSED, "in nginx's Lua: " .. (said:match "problem: (.*)$" or said))
+  end
+end
+
+local function count(list)
+  local number = 0
+  for _ in pairs(list or {}) do
+    number = number + 1
+  end
+  return number
+end
+
+local function plural(number, word)
+  return ("%d %s%s"):format(number, word, number == 1 and "" or "s")
+end
+
+local function summary(plan)
+  local keys = count(plan.gateway.keys)
+  return table.concat({
+    plural(#plan.client.endpoints, "line"),
+    plan.gateway.models and plural(count(plan.gateway.models), "model") or "any model",
+    keys > 0 and plural(keys, "key") or "no keys",
+  }, ", ")
+end
+
+local function start(description, plan, terminal)
+  check_address(plan.address)
+  local conf = description.directory .. "/nginx.conf"
+  write_file(conf, nginx.write(description))
+  local user = description.user_found
+  if user and not process.can_read(conf, user.name) then
+    fail(MISUSED, "the workers would run as %s, who cannot get into %s: chmod 711 lets them", user.name,
+      description.directory)
+  end
+  terminal:tell(("surefoot gateway: %s/v1: %s; nginx %s in %s"):format(plan.address.url, summary(plan),
+    description.program.version, description.directory))
+  local _, problem = process.exec(command_of(description), machine.hidden())
+  fail(FAILED, "%s: %s", description.program.binary, problem)
+end
+
+local function run(args, terminal)
+  local plan = read(args)
+  local description = describe(args, plan)
+  if args.print then
+    description.directory = absolute(args.directory or "surefoot-gateway")
+    terminal:write(nginx.write(description))
+    return 0
+  end
+  choose_access_log(description, terminal)
+  description.directory = args.directory and not args.check and own_folder(args.directory)
+    or new_folder(description.user_found)
+  if args.check then
+    try(description)
+    terminal:print(("%s is well: %s; for %s"):format(plan.config, summary(plan), plan.address.url))
+    return 0
+  end
+  return start(description, plan, terminal)
+end
+
+--- Runs the command. Where all is well it does not return: this process is nginx then.
+---@param args table
+---@param terminal surefoot.Terminal
+---@return integer exit_code
+function M.run(args, terminal)
+  local ok, result = pcall(run, args, terminal)
+  if ok then
+    return result
+  elseif type(result) == "table" and result.code then
+    terminal:complain(result.message)
+    return result.code
+  end
+  error(result, 0)
+end
+
+return M
