@@ -2,7 +2,7 @@
 --   lab.client            a client of the provider's line a
 --   lab.tell(call(...))   prints the text of an answer, or "kind: message" of an error
 --   lab.seen              what a spec noted in one place to read it in another, as GET /seen
--- GET /stats tells what the client has in flight, GET /sound does it once more.
+-- GET /stats tells what the client has in flight, GET /sound does it once more, GET /anew makes another client.
 
 local cjson = require "cjson"
 local nginx = require "spec.support.nginx"
@@ -19,7 +19,14 @@ function lab.new(config)
   return surefoot.new(config)
 end
 
-lab.client = lab.new { base_url = "{{url}}", {{config}} }
+function lab.anew()
+  if lab.client then
+    lab.client:close()
+  end
+  lab.client = lab.new { base_url = "{{url}}", {{config}} }
+end
+
+lab.anew()
 
 function lab.said(result, err)
   return result and (result.text or "no text") or err.kind .. ": " .. err.message
@@ -38,6 +45,7 @@ local LOCATIONS = {
     ngx.print(require("cjson").encode { in_flight = stats.in_flight, queue = stats.queue, requests = stats.requests })
   ]],
   ["= /seen"] = [[ngx.print(require("cjson").encode(require("lab").seen))]],
+  ["= /anew"] = [[require("lab").anew()]],
   ["= /sound"] = [[local lab = require "lab" lab.tell(lab.client:chat "sound")]],
 }
 
@@ -70,6 +78,20 @@ function M.settled(n, seconds)
     local stats = M.ask(n, "/stats")
     return stats.in_flight == 0 and stats.queue == 0
   end, seconds or 2 * nginx.pace) or false
+end
+
+---Fails when calls are still in flight after a test, and ends them: they shall not fail the tests after it, too.
+---@param allowed? string[] as for n:assert_clean
+---@param seconds? number
+function M.assert_settled(n, allowed, seconds)
+  if M.settled(n, seconds) then
+    return
+  end
+  local left = M.ask(n, "/stats")
+  assert(n:get "/anew")
+  M.settled(n)
+  pcall(n.assert_clean, n, allowed) -- what those that were ended complain about
+  error(("%d calls are in flight, %d of them wait"):format(left.in_flight, left.queue), 2)
 end
 
 ---Waits until something was noted.

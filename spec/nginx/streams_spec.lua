@@ -56,7 +56,7 @@ describe("a stream through nginx #once", function()
   end)
 
   after_each(function()
-    assert.is_true(lab.settled(n), "calls are in flight")
+    lab.assert_settled(n)
     n:assert_clean()
   end)
 

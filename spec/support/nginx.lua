@@ -53,6 +53,14 @@ function M.find()
   return nil, "nginx has no Lua module: install the package libnginx-mod-http-lua"
 end
 
+---As many connections as a worker may have here: nginx warns where they are more than the files that it may open.
+---@param wanted integer
+---@return integer
+function M.connections(wanted)
+  local allowed = tonumber((process.capture "ulimit -Hn"))
+  return math.floor(math.min(wanted, allowed or wanted)) -- "unlimited" is no number
+end
+
 -- ----------------------------------------------------------------------------------------------------- configuration
 
 ---@class spec.nginx.Location
@@ -109,7 +117,7 @@ pid {{dir}}/nginx.pid;
 error_log {{dir}}/error.log warn;
 {{environment}}
 events {
-  worker_connections 4096;
+  worker_connections {{connections}};
 }
 http {
   access_log off;
@@ -162,7 +170,7 @@ local function configuration(self, options, modules)
     modules = table.concat(loads, "\n"), dir = self.dir, port = tostring(self.port), build = M.build,
     root = (process.capture { "readlink", "-f", "." }:gsub("%s+$", "")),
     user = process.capture { "id", "-u" }:match "%d+" == "0" and "user root;" or "",
-    workers = tostring(options.workers or 1), http = options.http or "",
+    workers = tostring(options.workers or 1), connections = tostring(M.connections(4096)), http = options.http or "",
     listen = options.listen or "", harness = "location = /harness { content_by_lua_block { ngx.print 'ready' } }",
     shutdown_timeout = options.shutdown_timeout and "worker_shutdown_timeout " .. options.shutdown_timeout .. ";" or "",
     environment = each_line(options.env, function(name) return ("env %s;"):format(name) end),
@@ -242,7 +250,7 @@ function M.start(options)
   end
   local output
   for _ = 1, 5 do -- somebody else may take the port meanwhile
-    local self = setmetatable({ dir = process.temp_dir "surefoot-nginx", options = options }, Nginx)
+    local self = setmetatable({ dir = process.temp_dir "surefoot-nginx", options = options, told = {} }, Nginx)
     process.capture { "mkdir", self.dir .. "/lua" }
     for name, text in pairs(options.modules or {}) do
       process.write(("%s/lua/%s.lua"):format(self.dir, name), text)
@@ -375,10 +383,19 @@ function Nginx:complaints(allowed)
   return found
 end
 
+-- Throws what has come since the last time: a complaint is one test's failure, not that of all after it.
+local function throw_news(self, found)
+  local news = {}
+  for _, line in ipairs(found) do
+    news[#news + 1] = not self.told[line] and line or nil
+    self.told[line] = true
+  end
+  assert(#news == 0, "error.log:\n" .. table.concat(news, "\n"))
+end
+
 ---@param allowed? string[]
 function Nginx:assert_clean(allowed)
-  local found = self:complaints(allowed)
-  assert(#found == 0, "error.log:\n" .. table.concat(found, "\n"))
+  throw_news(self, self:complaints(allowed))
 end
 
 ---Ends it, and everything that it has made; throws what its error.log complains about.
@@ -408,7 +425,7 @@ function Nginx:stop(allowed, signal)
   local found = self:complaints(allowed)
   remove(self)
   assert(went, "nginx did not end by itself")
-  assert(#found == 0, "error.log:\n" .. table.concat(found, "\n"))
+  throw_news(self, found)
 end
 
 return M

@@ -4,6 +4,7 @@
 local cjson = require "cjson.safe"
 local socket = require "socket"
 local http = require "spec.support.http"
+local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 
@@ -26,27 +27,6 @@ function M.free_ports(count)
     one:close()
   end
   return ports
-end
-
-local function find_nginx()
-  local path = os.getenv "SUREFOOT_NGINX" or process.which "nginx"
-  if not path then
-    return nil, "nginx was not found: install the packages nginx and libnginx-mod-http-lua"
-  end
-  local version = process.capture { "sh", "-c", process.quote(path) .. " -V 2>&1" }
-  if version:find "lua%-nginx%-module" or version:find "ngx_lua" then
-    return path, {}
-  end
-  local folders = {
-    os.getenv "SUREFOOT_NGINX_MODULES" or "", version:match "%-%-modules%-path=(%S+)" or "",
-    "/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules",
-  }
-  for _, folder in ipairs(folders) do
-    if folder ~= "" and process.read(folder .. "/ngx_http_lua_module.so") then
-      return path, { folder .. "/ndk_http_module.so", folder .. "/ngx_http_lua_module.so" }
-    end
-  end
-  return nil, "nginx has no Lua module: install the package libnginx-mod-http-lua"
 end
 
 local OPENSSL = [[
@@ -96,7 +76,7 @@ local function configuration(self, options, modules)
     modules = table.concat(loads, "\n"), user = root and "user root;" or "", workers = options.workers or 1,
     dir = self.dir, code = absolute(HERE), parent = parent,
     parent_started = options.detached and "nil" or process.started(parent),
-    control_port = self.control_port, bench = bench_body(),
+    control_port = self.control_port, bench = bench_body(), connections = nginx.connections(16384),
   }
   values.socket = options.send_buffer and " sndbuf=" .. options.send_buffer or ""
   local parts = { fill(head, values) }
@@ -155,7 +135,7 @@ Provider.__index = Provider
 local LAUNCH = [[ulimit -n $(ulimit -Hn); N=%s D='%s'
 env -u LD_PRELOAD "$N" -p "$D" -c "$D/nginx.conf" -e "$D/error.log" 2>&1]]
 
-local function launch(self, options, nginx, modules)
+local function launch(self, options, path, modules)
   local output
   for _ = 1, 5 do
     os.remove(self.dir .. "/error.log") -- of an attempt whose port was taken meanwhile
@@ -165,7 +145,7 @@ local function launch(self, options, nginx, modules)
     })
     process.write(self.dir .. "/nginx.conf", configuration(self, options, modules))
     local code
-    output, code = process.capture(LAUNCH:format(process.quote(nginx), self.dir))
+    output, code = process.capture(LAUNCH:format(process.quote(path), self.dir))
     if code == 0 then
       self.pid = process.wait_for(function()
         return tonumber((process.read(self.dir .. "/nginx.pid") or ""):match "%d+")
@@ -199,8 +179,8 @@ end
 ---@return table provider { lines = { [name] = spec.provider.Line }, ca_file, control_url, dir, pid }
 function M.start(options)
   options = options or {}
-  local nginx, modules = find_nginx()
-  if not nginx then
+  local path, modules = nginx.find()
+  if not path then
     error(modules, 2)
   end
   local self = setmetatable({ lines = {}, names = options.lines or { "a" } }, Provider)
@@ -214,7 +194,7 @@ function M.start(options)
     ok, err = make_certificates(self.dir)
   end
   if ok then
-    ok, err = launch(self, options, nginx, modules)
+    ok, err = launch(self, options, path, modules)
   end
   if not ok then
     process.remove_dir(self.dir)
