@@ -1,5 +1,5 @@
--- busted's usual output; and in the file that SUREFOOT_TALLY names, for the suite's last lines, the counts of the run and
--- what failed, each in one line.
+-- busted's usual output; and in the file that SUREFOOT_TALLY names, for the suite's last lines, the counts of the run
+-- and what failed, each in one line.
 local is_terminal = require("term").isatty(io.stdout)
 local base = require("busted.outputHandlers." .. (is_terminal and "utfTerminal" or "plainTerminal"))
 

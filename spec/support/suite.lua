@@ -1,5 +1,6 @@
--- Runs the specs under each interpreter named, and ends with a line "failed: ..." for each failure, and one for people and
--- machines alike: "N passed, N failed, N skipped". A run that dies, fails without saying where, or finds no spec counts as one failure.
+-- Runs the specs under each interpreter named, and ends with a line "failed: ..." for each failure, and one for people
+-- and machines alike: "N passed, N failed, N skipped". A run that dies, fails without saying where, or finds no spec
+-- counts as one failure.
 -- Usage: lua5.4 spec/support/suite.lua lua5.4 luajit -- spec/policy [busted options]
 -- Specs tagged #once do not depend on the interpreter: only the first one runs them.
 local interpreters, options = {}, {}
