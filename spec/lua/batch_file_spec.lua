@@ -240,7 +240,10 @@ describe("client:batch_file", function()
     end)
 
     it("from a checkpoint, which need not be there", function()
-      write("in.jsonl", requests(40))
+      local lines = requests(40)
+      table.insert(lines, 1, "")
+      table.insert(lines, 20, "")
+      write("in.jsonl", lines)
       local client = simulated(function(text)
         return { after = 10, text = text }
       end)
@@ -253,8 +256,8 @@ describe("client:batch_file", function()
       assert.is_true(places[20] > 8)
       assert.is_true(places[40] > places[20])
       local other, asked = simulated()
-      run(other, in_folder "at20")
-      assert.equal(20, #asked)
+      local summary = run(other, in_folder "at20")
+      assert.same({ 20, 20, 40 }, { #asked, summary.earlier, summary.total })
       assert.same(expected(40), outcomes "at20/out.jsonl")
     end)
 
@@ -367,6 +370,11 @@ describe("client:batch_file", function()
       assert.matches("begins otherwise", refused { accept_changed_input = true })
       write("in.jsonl", requests(2))
       assert.matches("begins otherwise", refused { accept_changed_input = true })
+      write("long.jsonl", { '"' .. ("x"):rep(70000) .. '"', '"2"', '"3"' })
+      assert.is_true(run(client, { input = path "long.jsonl", output = path "o.jsonl" }).complete)
+      write("long.jsonl", { '"' .. ("x"):rep(70000) .. '"' })
+      assert.matches("was cut to 70003 bytes, but 70011 of it are done", refused { input = path "long.jsonl",
+        output = path "o.jsonl", accept_changed_input = true })
     end)
 
     it("to go on where rows are gone, or not its own", function()
@@ -381,6 +389,8 @@ describe("client:batch_file", function()
       write("out.jsonl", text)
       write("out.jsonl.journal", "{}")
       assert.matches("no journal", refused())
+      write("out.jsonl.journal", '{"version":1,"tag":"x","done":"","failures":""}')
+      assert.matches("damaged", refused())
     end)
 
     it("to write where another one does", function()
@@ -433,6 +443,20 @@ describe("client:batch_file", function()
       assert.same({ "stopped", 0 }, { run(client, { stop = stop }).ended, client:stats().in_flight })
     end)
 
+    it("with rows open that could not be sent before", function()
+      write("in.jsonl", requests(10))
+      local stop = surefoot.canceller()
+      local client = simulated(function(text)
+        return tonumber(text) > 4 and { fail = "connect" } or nil
+      end, { retry = { max_attempts = 1 } })
+      local summary = run(client, { concurrency = 3, stop = stop, give_up_after = 0, on_progress = function(p)
+        if p.waits then
+          stop:cancel()
+        end
+      end })
+      assert.same({ "stopped", 4, 0, false }, { summary.ended, summary.succeeded, summary.failed, summary.complete })
+    end)
+
     it("at once when it is cancelled, and its rows stay open", function()
       write("in.jsonl", requests(10))
       for _, way in ipairs { "canceller", "task" } do
@@ -460,7 +484,13 @@ describe("client:batch_file", function()
     it("when a hook fails, which is the caller's", function()
       write("in.jsonl", requests(50))
       local client, asked = simulated()
-      local ok, problem = pcall(run, client, { concurrency = 5, on_progress = function() error("mine", 0) end })
+      local was_thrown = false
+      local ok, problem = pcall(run, client, { concurrency = 5, on_progress = function()
+        if not was_thrown then
+          was_thrown = true
+          error("mine", 0)
+        end
+      end })
       assert.same({ false, "mine", 5 }, { ok, problem, #asked })
       assert.is_true(run(client).complete)
       assert.same(expected(50), outcomes "out.jsonl")
@@ -484,17 +514,21 @@ describe("client:batch_file", function()
       assert.same(expected(100), outcomes "out.jsonl")
     end)
 
-    it("with failures of all, where it shall never give up, or it was only the last few", function()
-      write("in.jsonl", requests(25))
+    it("with failures where others get through between them, or none is left, or it shall never give up", function()
       local function script(text)
-        return tonumber(text) > 15 and { status = 401, body = { error = { message = "key" } } } or nil
+        return tonumber(text) % 16 > 0 and { status = 401, body = { error = { message = "key" } } } or nil
       end
-      local configuration = { api_key = { "k1" } }
-      local summary = run(simulated(script, configuration))
-      assert.same({ "done", 15, 10, true }, { summary.ended, summary.succeeded, summary.failed, summary.complete })
-      write("in.jsonl", requests(60))
-      summary = run(simulated(script, configuration), { output = path "never.jsonl", give_up_after = 0 })
-      assert.same({ "done", 15, 45, true }, { summary.ended, summary.succeeded, summary.failed, summary.complete })
+      local function ends(count, options)
+        write("in.jsonl", requests(count))
+        options.concurrency, options.output = 1, path(count .. ".jsonl")
+        local client = simulated(script)
+        local summary = run(client, options)
+        return { summary.ended, summary.succeeded, summary.failed, summary.complete }
+      end
+      assert.same({ "done", 3, 47, true }, ends(50, {}))
+      assert.same({ "done", 0, 15, true }, ends(15, {}))
+      assert.same({ "gave_up", 0, 0, false }, ends(20, { give_up_after = 15 }))
+      assert.same({ "done", 2, 38, true }, ends(40, { give_up_after = 0 }))
     end)
   end)
 

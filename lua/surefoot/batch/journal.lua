@@ -251,7 +251,6 @@ end
 local function recover(self, known)
   local ok, problem = self.output:recover(known.output, self.tag, function(line)
     self.done:add(line)
-    self.failures:remove(line)
   end)
   if ok and self.failed then
     ok, problem = self.failed:recover(known.failed, self.tag, function(line)
