@@ -5,6 +5,7 @@ local interrupt = require "surefoot.cli.interrupt"
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
 local tasks = require "surefoot.tasks"
+local words = require "surefoot.cli.words"
 
 local M = {
   name = "batch",
@@ -47,11 +48,7 @@ end
 
 -- -------------------------------------------------------------------------------------------------------------- words
 
-local function grouped(number)
-  local digits = ("%.0f"):format(number)
-  local head = (#digits - 1) % 3 + 1
-  return digits:sub(1, head) .. digits:sub(head + 1):gsub("...", ",%0")
-end
+local grouped, duration, money = words.grouped, words.duration, words.money
 
 local function rows_of(number)
   return grouped(number) .. (number == 1 and " row" or " rows")
@@ -66,22 +63,8 @@ local function short(number)
   return ("%.1fM"):format(number / 1e6)
 end
 
-local function duration(seconds)
-  local whole = math.floor(seconds + 0.5)
-  if whole < 60 then
-    return ("%.0f s"):format(whole)
-  elseif whole < 3600 then
-    return ("%.0f min %.0f s"):format(math.floor(whole / 60), whole % 60)
-  end
-  return ("%.0f h %.0f min"):format(math.floor(whole / 3600), math.floor(whole % 3600 / 60))
-end
-
 local function pace(rate)
   return (rate < 10 and "%.1f/s" or "%.0f/s"):format(rate)
-end
-
-local function money(dollars)
-  return (dollars < 0.1 and "$%.4f" or "$%.2f"):format(dollars)
 end
 
 -- ----------------------------------------------------------------------------------------------------------- progress
