@@ -3,17 +3,20 @@
 --   return {
 --     name = "batch", summary = "one line", examples = { "surefoot batch in.jsonl -o out.jsonl" },
 --     configure = function(command) end,               -- adds its arguments to an argparse command
---     run = function(args, terminal) return 0 end,     -- -> exit code
+--     run = function(args, terminal, parser) return 0 end,     -- -> exit code; parser: argparse's, of all commands
 --   }
 --
 -- Exit codes: 0 well, 1 the work failed (in part), 2 usage or configuration, 130 Ctrl-C.
 
+local process = require("surefoot.binding").process
 local text = require "surefoot.config.text"
 local version = require "surefoot.version"
 
 local M = {}
 
-local NAMES = { "chat", "models", "doctor", "batch", "bench", "cost", "gateway", "status", "simulate" }
+local NAMES = {
+  "chat", "models", "doctor", "batch", "bench", "cost", "gateway", "status", "complete", "manual",
+}
 
 local USAGE = 2 -- exit code
 
@@ -69,7 +72,7 @@ local function add_help(parser)
     description = "Show this text.",
     action = function() finish { output = parser:get_help() .. "\n" } end,
   }
-  parser:help_max_width(100):usage_max_width(90):help_description_margin(28)
+  parser:help_max_width(100):usage_max_width(90):help_description_margin(34)
 end
 
 local function new_parser(argparse, list)
@@ -127,8 +130,9 @@ local function traced(problem)
 end
 
 -- Runs the command; a mistake of ours is told with where it was made.
-local function run(command, args, terminal)
-  local ok, code = xpcall(function() return command.run(args, terminal) end, traced)
+local function run(command, args, terminal, parser)
+  process.catch_interrupts(false) -- lua's own handler would throw; a command that ends well catches them itself
+  local ok, code = xpcall(function() return command.run(args, terminal, parser) end, traced)
   terminal:clear()
   if not ok then
     terminal:complain(code)
@@ -154,7 +158,7 @@ function M.main(words, terminal)
   end
   for _, command in ipairs(list) do
     if command.name == args.command then
-      return run(command, args, terminal)
+      return run(command, args, terminal, parser)
     end
   end
 end

@@ -181,6 +181,14 @@ function Terminal:tell(text)
   self.stderr:write(text, "\n")
 end
 
+--- Shows on standard error what a person's line begins with.
+---@param text string
+function Terminal:prompt(text)
+  self:clear()
+  self.stderr:write(self:colour("bold", text, "stderr"))
+  self.stderr:flush()
+end
+
 --- Says on standard error what went wrong.
 ---@param text string
 function Terminal:complain(text)
