@@ -27,14 +27,7 @@ local function finish(fields)
   error(setmetatable(fields, Ended), 0)
 end
 
-local function need_argparse()
-  local found, argparse = pcall(require, "argparse")
-  if not found then
-    error("surefoot's command line needs argparse (Debian: apt install lua-argparse; elsewhere: luarocks install "
-      .. "argparse)\n" .. argparse, 0)
-  end
-  return argparse
-end
+local NO_ARGPARSE = "it needs argparse (Debian: apt install lua-argparse; elsewhere: luarocks install argparse)\n"
 
 -- Whether there is a file for a module. (5.1 has no package.searchpath.)
 local function is_there(name)
@@ -67,12 +60,12 @@ local function examples_of(command)
   return #lines > 1 and table.concat(lines, "\n") or nil
 end
 
-local function add_help(parser)
+local function add_help(parser, margin)
   parser:add_help {
     description = "Show this text.",
     action = function() finish { output = parser:get_help() .. "\n" } end,
   }
-  parser:help_max_width(100):usage_max_width(90):help_description_margin(34)
+  parser:help_max_width(100):usage_max_width(90):help_description_margin(margin)
 end
 
 local function new_parser(argparse, list)
@@ -80,7 +73,7 @@ local function new_parser(argparse, list)
     "surefoot COMMAND --help tells more of a command.\n\nExit codes: 0 well, 1 the work failed, 2 usage or "
     .. "configuration, 130 Ctrl-C.")
   parser:add_help(false)
-  add_help(parser)
+  add_help(parser, 20)
   parser:command_target "command":require_command(true)
   parser:flag("--version", "Show the version."):action(function()
     finish { output = ("surefoot %s (%s)\n"):format(version, require("surefoot").libcurl) }
@@ -97,7 +90,7 @@ local function new_parser(argparse, list)
     end
     sub:add_help(false)
     command.configure(sub)
-    add_help(sub)
+    add_help(sub, 34)
   end
   return parser
 end
@@ -147,8 +140,13 @@ end
 ---@return integer exit_code
 function M.main(words, terminal)
   terminal = terminal or require("surefoot.cli.terminal").new(io.stdout, io.stderr)
+  local found, argparse = pcall(require, "argparse")
+  if not found then
+    terminal:complain(NO_ARGPARSE .. argparse)
+    return USAGE
+  end
   local list = commands()
-  local parser = new_parser(need_argparse(), list)
+  local parser = new_parser(argparse, list)
   local ok, args = pcall(parser.parse, parser, words)
   if not ok then
     if getmetatable(args) ~= Ended then

@@ -184,14 +184,6 @@ local function circuit(terminal, endpoint)
     .. (left and " for " .. words.duration(left) or "")
 end
 
-local function heading(terminal, ...)
-  local cells = { ... }
-  for i, cell in ipairs(cells) do
-    cells[i] = terminal:colour("bold", cell)
-  end
-  return cells
-end
-
 local function in_flight(one)
   return ("%d%s"):format(one.in_flight, one.limit and " of " .. one.limit or "")
 end
@@ -205,15 +197,6 @@ local function first_token(endpoint)
   return words.duration(endpoint.latency) .. (age > OLD and (", %s ago"):format(words.duration(age)) or "")
 end
 
-local function endpoint_rows(terminal, endpoints)
-  local rows = { heading(terminal, "line", "circuit", "first token", "in flight", "by process") }
-  for _, one in ipairs(endpoints) do
-    rows[#rows + 1] = { one.name, circuit(terminal, one), first_token(one), in_flight(one),
-      processes_of(one.by_process) }
-  end
-  return rows
-end
-
 local function pace(lane)
   local parts = {}
   if lane.requests_per_second then
@@ -225,33 +208,43 @@ local function pace(lane)
   return table.concat(parts, ", ")
 end
 
-local function lane_rows(terminal, lanes)
-  local rows = { heading(terminal, "model", "line", "key", "sent", "tokens", "learned pace", "full again", "blocked") }
-  for _, one in ipairs(lanes) do
-    rows[#rows + 1] = { one.model == "" and "-" or one.model, one.endpoint, "#" .. one.key, words.grouped(one.sent),
-      words.grouped(one.sent_tokens), pace(one), full_in(one),
-      one.blocked_for and terminal:colour("yellow", words.duration(one.blocked_for)) or "" }
-  end
-  return rows
-end
-
 local function spent(spends)
   local parts = {}
   for i, one in ipairs(spends) do
-    local per = one.per == "seconds" and ("%g s"):format(one.seconds) or one.per
-    parts[i] = ("%s in this %s"):format(words.money(one.spent), per):gsub("this total", "all")
+    local per = one.per == "total" and "in all" or "in this " .. (one.per == "seconds" and "period" or one.per)
+    parts[i] = ("%s %s"):format(words.money(one.spent), per)
       .. (one.resets_in and (", %s left"):format(words.duration(one.resets_in)) or "")
   end
   return table.concat(parts, "; ")
 end
 
-local function caller_rows(terminal, callers)
-  local rows = { heading(terminal, "caller", "in flight", "by process", "spent", "full again") }
-  for _, one in ipairs(callers) do
-    rows[#rows + 1] = { one.name, tostring(one.in_flight), processes_of(one.by_process), spent(one.spends),
-      full_in(one) }
+-- The tables: titles of columns, and the cells of a row.
+local TABLES = {
+  { list = "endpoints", titles = { "line", "circuit", "first token", "in flight", "by process" },
+    cells = function(terminal, one)
+      return { one.name, circuit(terminal, one), first_token(one), in_flight(one), processes_of(one.by_process) }
+    end },
+  { list = "lanes", titles = { "model", "line", "key", "sent", "tokens", "learned pace", "full again", "blocked" },
+    cells = function(terminal, one)
+      return { one.model == "" and "-" or one.model, one.endpoint, "#" .. one.key, words.grouped(one.sent),
+        words.grouped(one.sent_tokens), pace(one), full_in(one),
+        one.blocked_for and terminal:colour("yellow", words.duration(one.blocked_for)) or "" }
+    end },
+  { list = "callers", titles = { "caller", "in flight", "by process", "spent", "full again" },
+    cells = function(_, one)
+      return { one.name, in_flight(one), processes_of(one.by_process), spent(one.spends), full_in(one) }
+    end },
+}
+
+local function table_lines(terminal, part, list)
+  local rows = { {} }
+  for i, title in ipairs(part.titles) do
+    rows[1][i] = terminal:colour("bold", title)
   end
-  return rows
+  for _, one in ipairs(list) do
+    rows[#rows + 1] = part.cells(terminal, one)
+  end
+  return words.columns(rows)
 end
 
 local function summary(terminal, document)
@@ -271,12 +264,11 @@ end
 
 local function lines_of(terminal, document)
   local lines = { summary(terminal, document) }
-  for _, part in ipairs {
-    { endpoint_rows, document.endpoints }, { lane_rows, document.lanes }, { caller_rows, document.callers },
-  } do
-    if #part[2] > 0 then
+  for _, part in ipairs(TABLES) do
+    local list = document[part.list]
+    if #list > 0 then
       lines[#lines + 1] = ""
-      for _, line in ipairs(words.columns(part[1](terminal, part[2]))) do
+      for _, line in ipairs(table_lines(terminal, part, list)) do
         lines[#lines + 1] = line
       end
     end
