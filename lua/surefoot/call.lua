@@ -6,6 +6,7 @@
 
 local failure = require "surefoot.failure"
 local plans = require "surefoot.client.plan"
+local prices = require "surefoot.prices"
 local results = require "surefoot.result"
 local submit = require "surefoot.submit"
 local tasks = require "surefoot.tasks"
@@ -56,6 +57,13 @@ local failure_of, trail_of = failure.of, failure.trail
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 
+-- Under the name that was asked for on this route, which need not be the first; any other request may name one itself.
+local function cost_of(job, usage, endpoint, variant, result)
+  local asked = job.routes[variant.route].model or type(job.request) == "table" and job.request.model or nil
+  local price = prices.find(job.client.config, endpoint, asked, variant.model, result.model)
+  return price and prices.cost(price, usage)
+end
+
 local function result_of(job, fields, reply, endpoint, variant)
   local config = job.client.config
   local result = results.new(fields, reply)
@@ -65,8 +73,8 @@ local function result_of(job, fields, reply, endpoint, variant)
     usage = results.estimate(size, result.text)
     result.usage = usage
   end
-  if config.prices then
-    result.cost = results.cost(config.prices, usage, job.routes[1].model, variant.model, result.model)
+  if config.prices and usage then
+    result.cost = cost_of(job, usage, endpoint, variant, result)
   end
   result.endpoint, result.tags = endpoint.name, job.options.tags
   if not result.model then

@@ -6,6 +6,7 @@
 local check = require "surefoot.config.check"
 local network = require "surefoot.config.network"
 local presets = require "surefoot.presets"
+local prices = require "surefoot.prices"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
 local text = require "surefoot.config.text"
@@ -194,6 +195,7 @@ local function resolve_endpoint(given, top, context, path)
     http_version = over(given, top, "http_version") or "auto",
     rate = fill_rate(switch(endpoint_field.rate, given.rate)),
     concurrency = switch(endpoint_field.concurrency, given.concurrency),
+    prices = given.prices and prices.resolve(given.prices) or given.prices,
   }
   for key in pairs(inherited) do
     endpoint[key] = switch(endpoint_field[key], over(given, top, key), top_field[key].default)
@@ -249,7 +251,7 @@ local function resolve(given, environment)
     model = top.model, timeout = filled.timeout, retry = filled.retry,
     rate = fill_rate(switch(top_field.rate, top.rate)),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
-    keepalive = filled.keepalive, json = top.json, prices = filled.prices,
+    keepalive = filled.keepalive, json = top.json, prices = prices.resolve(top.prices),
     continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),
     coalesce = switch(top_field.coalesce, top.coalesce), health = check_health(switch(top_field.health, top.health)),
     shared = top.shared or nil,
@@ -257,6 +259,7 @@ local function resolve(given, environment)
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")
+    config.prices = config.prices or config.endpoints[i].prices and {} or nil -- nil: nothing has a price
   end
   config.fallbacks = resolve_fallbacks(top.fallbacks, config.endpoints, "fallbacks")
   return config

@@ -63,7 +63,7 @@ M.canceller = canceller.new
 ---@field allow_plaintext boolean?
 ---@field json table?
 ---@field shared string?
----@field prices table<string, { input: number, output: number, cached_input: number? }>?
+---@field prices boolean | table<string, surefoot.Price> | nil  true: the built-in table
 
 ---@class surefoot.CallOptions
 ---@field deadline number?         seconds from now for the whole call

@@ -9,7 +9,9 @@ local M = {}
 ---@field input_tokens integer
 ---@field output_tokens integer
 ---@field total_tokens integer
----@field cached_input_tokens integer?
+---@field cached_input_tokens integer?  of the input, read from the provider's cache
+---@field cache_write_tokens integer?   of the input, written to it
+---@field cache_write_hour_tokens integer?  of those, kept for an hour
 ---@field reasoning_tokens integer?
 ---@field estimated boolean  counted by surefoot, since the provider did not say
 
@@ -46,7 +48,7 @@ local M = {}
 ---@field embeddings table[]?
 ---@field models table[]?
 ---@field usage surefoot.Usage?
----@field cost number?            US dollars, where `prices` knows the model
+---@field cost number?            US dollars, where `prices` knows the model: of this answer's tokens
 ---@field model string?
 ---@field id string?
 ---@field request_id string       the server's, else ours
@@ -119,26 +121,6 @@ end
 function M.estimate(request_bytes, text)
   local input, output = math.ceil(request_bytes / 4), token_count(text)
   return { input_tokens = input, output_tokens = output, total_tokens = input + output, estimated = true }
-end
-
---- US dollars, or nil where no price is known.
----@param prices table?
----@param usage surefoot.Usage?
----@param ... string? names of the model, the one asked for first
----@return number?
-function M.cost(prices, usage, ...)
-  if not prices or not usage then
-    return nil
-  end
-  for i = 1, select("#", ...) do
-    local price = prices[(select(i, ...))]
-    if price then
-      local cached = usage.cached_input_tokens or 0
-      local fresh = math.max(0, usage.input_tokens - cached)
-      return (fresh * price.input + cached * (price.cached_input
-        or price.input) + usage.output_tokens * price.output) / 1e6
-    end
-  end
 end
 
 return M

@@ -8,7 +8,8 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
-local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "reasoning_tokens" }
+local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_write_tokens",
+  "cache_write_hour_tokens", "reasoning_tokens" }
 
 ---@class surefoot.Rounds
 ---@field job surefoot.Job          the first

@@ -155,6 +155,23 @@ local health = {
     doc = "what is asked for with GET, appended to the endpoint's URL; 2xx is well (default: its list of models)" },
 }
 
+local function price(name, doc, default)
+  return { name = name, type = "number", min = 0, max = 1e9, default = default, doc = doc }
+end
+
+local prices = {
+  price("input", "read", 0),
+  price("output", "written", 0),
+  price("cached_input", "read from the cache (default: as input)"),
+  price("cache_write", "written to the cache (default: as input)"),
+  price("cache_write_hour", "the same, kept for an hour (default: as cache_write)"),
+  { name = "long", type = "table", doc = "what a long request costs, all of it", fields = {
+    { name = "above", type = "integer", min = 1, max = 1e9, required = true, doc = "tokens of input" },
+    price("input", "read"), price("output", "written"), price("cached_input", "read from the cache"),
+    price("cache_write", "written to the cache"), price("cache_write_hour", "the same, kept for an hour"),
+  } },
+}
+
 local resume = { "off", "continue", "restart", "auto" }
 
 local function later(name, doc, spec)
@@ -227,12 +244,10 @@ M.top = {
     { name = "encode", type = "function", doc = "value to text" },
     { name = "decode", type = "function", doc = "text to value" },
   } },
-  { name = "prices", type = "map",
-    doc = "US dollars per million tokens, by model; gives result.cost", of = { type = "table", fields = {
-    { name = "input", type = "number", min = 0, max = 1e9, default = 0, doc = "read" },
-    { name = "output", type = "number", min = 0, max = 1e9, default = 0, doc = "written" },
-    { name = "cached_input", type = "number", min = 0, max = 1e9, doc = "read from the cache (default: as input)" },
-  } } },
+  { name = "prices", type = "prices", endpoint = true,
+    doc = "US dollars per million tokens, by model; gives result.cost. A table's models are all that have a price, "
+      .. "unless `builtin = true` stands among them; an endpoint's win, model by model",
+    of = { type = "table", fields = prices } },
   { name = "hedge", type = "table", on = true, off = true, fields = hedge, default = false,
     doc = "a second attempt on another line when the first is slower than usual; the first answer counts. Not of "
       .. "`client:request` with a method other than GET, unless the call asks for it" },

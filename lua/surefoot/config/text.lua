@@ -53,6 +53,7 @@ local words = {
   fallback = function() return "a model name, or { model =, endpoint =, request = {...} }" end,
   proxy = function() return "a proxy's URL, or \"\" for none" end,
   address = function() return "an IP address" end,
+  prices = function() return "true (the built-in table), or false, or a table of model names, each with a table" end,
   doh_url = function() return "an https URL" end,
   canceller = function() return "a surefoot.canceller()" end,
   any = function() return "any value" end,

@@ -38,9 +38,12 @@ function M.usage(usage)
   local read, written = count(usage.cache_read_input_tokens), count(usage.cache_creation_input_tokens)
   local input = (fresh or 0) + (read or 0) + (written or 0)
   local details = some_table(usage.output_tokens_details) or NOTHING
+  local kept = written ~= 0 and written and some_table(usage.cache_creation) or NOTHING
   return {
     input_tokens = input, output_tokens = output or 0, total_tokens = input + (output or 0),
-    cached_input_tokens = read, reasoning_tokens = count(details.thinking_tokens), estimated = false,
+    cached_input_tokens = read, cache_write_tokens = written ~= 0 and written or nil,
+    cache_write_hour_tokens = count(kept.ephemeral_1h_input_tokens),
+    reasoning_tokens = count(details.thinking_tokens), estimated = false,
   }
 end
 

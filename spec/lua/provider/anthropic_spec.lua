@@ -35,7 +35,7 @@ describe("an Anthropic answer", function()
     assert.same({ "Hi! My name is Claude.", "stop", "claude-sonnet-4-5", "msg_013Zva2CMHLNnXjNJJKqJ2EF" },
       { fields.text, fields.finish_reason, fields.model, fields.id })
     assert.same({ input_tokens = 16, output_tokens = 25, total_tokens = 41, cached_input_tokens = 4,
-      reasoning_tokens = 5, estimated = false }, fields.usage)
+      cache_write_tokens = 2, reasoning_tokens = 5, estimated = false }, fields.usage)
     assert.same(whole.content, fields.message.native.items)
     assert.equal("end_turn", fields.body.stop_reason)
   end)
