@@ -5,7 +5,9 @@
 -- were likely meant are tried.
 
 local advice = require "surefoot.advice"
+local binding = require "surefoot.binding"
 local call = require "surefoot.call"
+local clock = require "surefoot.clock"
 local errors = require "surefoot.errors"
 local loop = require "surefoot.loop"
 
@@ -35,6 +37,7 @@ local PATIENCE = 30 -- seconds for one request
 ---@field address string?      the IP address that was reached; without a connection those that were tried
 ---@field proxy string?        "host:port" of the proxy on the way
 ---@field models integer?      how many the line lists
+---@field clock number?         seconds that this machine's clock is ahead of the server's, by its Date header
 ---@field keys { ok: boolean, kind: surefoot.Kind?, message: string? }[]?  of each key, where there are several
 
 -- One attempt is enough to know: what would be tried again is final. `seen` gets the answer.
@@ -104,11 +107,12 @@ local function ask_alone(client, endpoint)
 end
 
 local function entry_of(endpoint, outcome, ok)
-  local err, attempt = outcome.err, outcome.attempt
+  local err, attempt, reply = outcome.err, outcome.attempt, outcome.reply
   return {
     endpoint = endpoint.name, ok = ok, kind = not ok and err.kind or nil, message = not ok and err.message or nil,
-    status = outcome.reply and outcome.reply.status, phases = attempt and phases_of(attempt) or nil,
+    status = reply and reply.status, phases = attempt and phases_of(attempt) or nil,
     address = attempt and attempt.address, proxy = endpoint.proxy and endpoint.proxy:match "([^/@]+)$",
+    clock = reply and reply.headers and clock.ahead(binding.header(reply.headers, "date")) or nil,
   }
 end
 

@@ -58,7 +58,7 @@ function M.print(terminal, columns, rows)
   end
 end
 
--- ------------------------------------------------------------------------------------------------------------- a live one
+-- --------------------------------------------------------------------------------------------------------------- live
 
 -- Lines at the bottom of a terminal that are drawn over those before.
 ---@class surefoot.LiveLines
