@@ -46,6 +46,7 @@ local failure_of, trail_of = failure.of, failure.trail
 ---@field id integer                            of it
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
+---@field refused_cost number?                 dollars: of answers that validate refused
 ---@field thrown table?                        what validate threw
 ---@field sizes table?                         bytes of variants other than the first
 ---@field folds table?                         of a stream: attempt -> { folder, reply, endpoint, variant }
@@ -113,6 +114,9 @@ end
 local function accept(job, attempt, reply, result)
   if job.options.validate then
     local accepted, verdict = validated(job, result)
+    if not accepted and result.cost then
+      job.refused_cost = (job.refused_cost or 0) + result.cost
+    end
     if verdict then
       return refuse(job, attempt, reply, verdict)
     elseif not accepted then
@@ -397,6 +401,14 @@ local function partial_of(job)
   end
 end
 
+local function charge(job, result, err)
+  local answer = result or err and err.partial
+  local dollars = (answer and answer.cost or 0) + (job.refused_cost or 0)
+  if dollars > 0 then
+    job.client.spend:charge(dollars)
+  end
+end
+
 local function let_go(job)
   job.call:free()
   job.call = nil
@@ -422,7 +434,11 @@ function M.conclude(job, task, accepted, kind, deciding, latency, first_token, r
     cancel:remove(job.call)
   end
   job.client:left()
+  local spend = job.client.spend
   if job.thrown then
+    if spend then
+      charge(job)
+    end
     let_go(job)
     error(job.thrown[1], 0)
   end
@@ -432,6 +448,9 @@ function M.conclude(job, task, accepted, kind, deciding, latency, first_token, r
   else
     err = failure_of(job, kind, deciding)
     err.partial = partial_of(job)
+  end
+  if spend then
+    charge(job, result, err)
   end
   let_go(job)
   return result, err

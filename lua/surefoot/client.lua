@@ -21,6 +21,7 @@ local metrics = require "surefoot.client.metrics"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
+local spend = require "surefoot.spend"
 local stats = require "surefoot.client.stats"
 local streams = require "surefoot.stream"
 local tasks = require "surefoot.tasks"
@@ -503,6 +504,7 @@ function M.new(resolved, host)
     shared = setmetatable({}, { __mode = "v" }), sharing = stats.correction(),
   }, mt)
   client.watch = resolved.health and health.new(client) or nil
+  client.spend = resolved.spend and spend.new(client) or nil
   return client
 end
 

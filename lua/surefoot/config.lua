@@ -254,7 +254,7 @@ local function resolve(given, environment)
     keepalive = filled.keepalive, json = top.json, prices = prices.resolve(top.prices),
     continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),
     coalesce = switch(top_field.coalesce, top.coalesce), health = check_health(switch(top_field.health, top.health)),
-    shared = top.shared or nil,
+    shared = top.shared or nil, spend = top.spend and filled.spend or nil,
     endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
@@ -262,6 +262,9 @@ local function resolve(given, environment)
     config.prices = config.prices or config.endpoints[i].prices and {} or nil -- nil: nothing has a price
   end
   config.fallbacks = resolve_fallbacks(top.fallbacks, config.endpoints, "fallbacks")
+  if config.spend and not config.prices then
+    check.fail("spend", "needs `prices`, to know what is spent: prices = true takes the built-in table")
+  end
   return config
 end
 

@@ -203,6 +203,7 @@ function M.new(options)
   end)
   self.host = {
     scheduler = function() return self.scheduler end,
+    clock = function() return self.engine:now() end,
     new_id = function()
       self.ids = self.ids + 1
       return ("00000000-0000-4000-8000-%012x"):format(self.ids)

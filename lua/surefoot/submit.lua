@@ -97,6 +97,10 @@ function M.prepare(job)
   if refusal then
     return fail("invalid_request", refusal)
   end
+  local spent = client.spend and client.spend:refusal(job)
+  if spent then
+    return nil, spent
+  end
   job.deadline = options.deadline or options.timeout and options.timeout.total or client.config.timeout.total
   if client.key_functions then
     return keys_refreshed(job)

@@ -174,6 +174,7 @@ function M.report(client)
     end
   end
   numbers.endpoints = by_name
+  numbers.spend = client.spend and client.spend:numbers()
   numbers.event_errors, numbers.last_event_error = client.event_errors, client.last_event_error
   return numbers
 end

@@ -260,11 +260,14 @@ M.top = {
     doc = "calls that ask the same at the same time share one; not streams, nor those with `validate` or `on_event`" },
   { name = "health", type = "table", on = true, off = true, fields = health, default = false,
     doc = "ask endpoints that are unwell or idle in the background, so that no call has to find out" },
-  later("spend", "a budget in US dollars", { type = "table", off = true, fields = {
-    { name = "limit", type = "number", above = 0, max = 1e12, doc = "US dollars" },
-    { name = "per", type = "enum", values = { "hour", "day", "month", "total" }, default = "total",
-      doc = "over which time" },
-  } }),
+  { name = "spend", type = "table", off = true, doc = "a budget, by `prices`: when it is spent calls are refused",
+    fields = {
+    { name = "limit", type = "number", min = 0.000001, max = 1099511, required = true, doc = "US dollars" },
+    { name = "per", type = "either", default = "total",
+      doc = "the hour, day or month of the calendar (UTC), all time, or so many seconds",
+      { type = "enum", values = { "hour", "day", "month", "total" } },
+      { type = "seconds", min = 1, max = 366 * 86400 } },
+  } },
   { name = "shared", type = "string", off = true,
     doc = "share limits, circuits, latencies and counts in flight with the processes of this user and machine that say "
       .. "the same name (1 to 64 letters, digits, `_`, `-` and `.`)" },
