@@ -200,6 +200,16 @@ function Gateway:ended(seconds)
   end, 5 * pace)
 end
 
+-- A worker that is ended while it is about to leave complains of what it holds.
+local function is_at_rest(self)
+  for _, pid in ipairs(self:workers()) do
+    if leaves(pid) then
+      return false
+    end
+  end
+  return true
+end
+
 ---Ends it; throws what its error.log complains about, and what is left of its folder and its workers.
 ---@param allowed? string[] plain texts that may be there
 ---@param signal? string default "TERM"; "QUIT" lets it finish first
@@ -207,6 +217,7 @@ function Gateway:stop(allowed, signal)
   if not self.keeper then
     return
   end
+  process.wait_for(function() return is_at_rest(self) end, 10 * pace)
   local workers = self:workers()
   process.signal(self.pid, signal or "TERM")
   local status = self:ended()

@@ -1,13 +1,15 @@
 --- surefoot gateway: checks a configuration, writes nginx's, and becomes that nginx, in the foreground. From then on
 --- signals are nginx's: TERM and INT end it, QUIT lets what is in flight finish, HUP reads the configuration again.
 
+local binding = require "surefoot.binding"
 local client_config = require "surefoot.config"
 local gateway_config = require "surefoot.gateway.config"
 local machine = require "surefoot.cli.nginx"
 local nginx = require "surefoot.gateway.nginx"
-local process = require("surefoot.binding").process
 local routes = require "surefoot.gateway.routes"
 local settings = require "surefoot.cli.settings"
+
+local process, region = binding.process, binding.region
 
 local M = {
   name = "gateway",
@@ -21,7 +23,8 @@ local M = {
 }
 
 M.description = "Serves an OpenAI- and Anthropic-compatible API over many lines, by nginx in the foreground. "
-  .. "TERM and INT (Ctrl-C) end it, QUIT ends it when what is in flight has finished, HUP reads the configuration again."
+  .. "TERM and INT (Ctrl-C) end it, QUIT ends it when what is in flight has finished, HUP reads the configuration "
+  .. "again."
 
 local WORKER = "nobody" -- whom the workers of a root's nginx run as
 
@@ -246,13 +249,33 @@ local function shell_line(words, unset)
   return table.concat(parts, " ")
 end
 
+local function shared_names()
+  local names = {}
+  for _, one in ipairs(region.list()) do
+    names[one.name] = one.own or nil
+  end
+  return names
+end
+
+-- What nobody shares yet, and did not before, is there because of us.
+local function forget_shared(before)
+  for name in pairs(shared_names()) do
+    local document = not before[name] and region.read(name)
+    if document and #document.processes == 0 then
+      region.unlink(name)
+    end
+  end
+end
+
 -- Lets nginx load the configuration, and end before it listens.
 local function try(description)
+  local before = shared_names()
   description.is_trial, description.access_log = true, "off"
   write_file(description.directory .. "/nginx.conf", nginx.write(description))
   local pipe = assert(io.popen(shell_line(command_of(description), machine.hidden()) .. " 2>&1 </dev/null", "r"))
   local said = pipe:read "*a"
   pipe:close()
+  forget_shared(before)
   if said:sub(-4) ~= "well" then
     fail(MISUSED, "in nginx's Lua: " .. (said:match "problem: (.*)$" or said))
   end

@@ -202,7 +202,7 @@ local function access_log(target)
   elseif target:find "^syslog:" then
     return path(target, "the access log") .. " surefoot"
   end
-  return path(target, "the access log") .. " surefoot buffer=4k flush=1s" -- what goes into a pipe in one piece
+  return path(target, "the access log") .. " surefoot buffer=4k flush=200ms" -- what goes into a pipe in one piece
 end
 
 local function listen(address)
