@@ -5,7 +5,10 @@ local surefoot = require "surefoot"
 
 local M = {}
 
-local LEARNS = { "hedge", "coalesce", "breaker", "health", "shared", "spend", "continue_on_length", "resume" }
+local POLICIES = {
+  "hedge", "coalesce", "health", "shared", "spend", "continue_on_length", "resume", "rate", "concurrency", "fallbacks",
+}
+local OF_ENDPOINTS = { "breaker", "rate", "concurrency" }
 
 local function copy_of(t)
   local copy = {}
@@ -15,22 +18,21 @@ local function copy_of(t)
   return copy
 end
 
--- Policies beyond one attempt off, in a configuration or an endpoint of it.
+local function without(t, names)
+  local copy = copy_of(t)
+  for _, name in ipairs(names) do
+    copy[name] = nil
+  end
+  return copy
+end
+
+-- A configuration of which nothing is left but where the line is, and one attempt.
 local function without_policies(given)
-  given = copy_of(given)
-  for _, name in ipairs(LEARNS) do
-    given[name] = nil
-  end
+  given = without(given, POLICIES)
   if given.endpoints then
-    for i, endpoint in ipairs(given.endpoints) do
-      if type(endpoint) == "table" then
-        given.endpoints[i] = copy_of(endpoint)
-        given.endpoints[i].breaker = nil
-      end
-    end
+    given.endpoints = { without(given.endpoints[1], OF_ENDPOINTS) }
   end
-  given.breaker, given.fallbacks = false, nil
-  given.retry = { max_attempts = 1, budget = false }
+  given.breaker, given.retry = false, { max_attempts = 1, budget = false }
   return given
 end
 
