@@ -4,6 +4,7 @@
 -- stream means. Hooks of the caller (validate) run here, may wait, and their errors are the caller's; on_event is told
 -- what happened and cannot disturb.
 
+local events = require "surefoot.events"
 local failure = require "surefoot.failure"
 local plans = require "surefoot.client.plan"
 local prices = require "surefoot.prices"
@@ -13,7 +14,7 @@ local tasks = require "surefoot.tasks"
 
 local M = {}
 
-local failure_of, trail_of = failure.of, failure.trail
+local failure_of, trail_of, tell = failure.of, failure.trail, events.tell
 
 ---@class surefoot.Work
 ---@field name string
@@ -44,6 +45,8 @@ local failure_of, trail_of = failure.of, failure.trail
 ---@field request_id string?                   from here on: set by perform
 ---@field call table?                          C's call
 ---@field id integer                            of it
+---@field watched boolean?                     somebody hears of its events
+---@field is_probe boolean?                    nobody's call: a line is asked how it is
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
 ---@field refused_cost number?                 dollars: of answers that validate refused
@@ -218,25 +221,6 @@ function actions.fail(job, attempt, fold, verdict)
   refuse(job, attempt, fold.reply, verdict)
 end
 
--- ------------------------------------------------------------------------------------------------------------ events
-
--- on_event runs apart: whatever it does, the call goes on.
-local function tell(job)
-  local on_event, client = job.options.on_event, job.client
-  for _, event in ipairs(job.call:events()) do
-    local name, data = event[1], event[2]
-    local endpoint = client.config.endpoints[data.endpoint]
-    data.endpoint = endpoint and endpoint.name
-    data.request_id = job.request_id
-    local apart = coroutine.create(on_event)
-    local ok, message = coroutine.resume(apart, name, data)
-    if not ok or coroutine.status(apart) ~= "dead" then
-      client.event_errors = client.event_errors + 1
-      client.last_event_error = ok and "on_event must not wait" or tostring(message)
-    end
-  end
-end
-
 -- ----------------------------------------------------------------------------------------------------------- driving
 
 local questions = {}
@@ -317,7 +301,7 @@ M.begin = submit.begin
 -- attempt that decided; of a success latency, time to first token, receipt. Cancelling the task cancels the call.
 local function drive(job, task)
   local call, scheduler = job.call, job.scheduler
-  local watched, outer = job.options.on_event ~= nil, nil
+  local watched, outer = job.watched, nil
   local idle = job.options.on_idle -- of the gateway: nothing has come for now; must not wait
   if task then
     if task.waiting then
@@ -377,12 +361,18 @@ end
 ---@return number? first_token
 ---@return any receipt
 function M.turn(job)
-  local call = job.call
+  local call, watched = job.call, job.watched
   while true do
+    if watched then
+      tell(job)
+    end
     local question, a, b, c, d, e, f = call:next()
     if question == "wait" then
       return false
     elseif question == "settled" then
+      if watched then
+        tell(job)
+      end
       return true, a, b, c, d, e, f
     end
     questions[question](job, a, b, c, d, e, f)
@@ -451,6 +441,9 @@ function M.conclude(job, task, accepted, kind, deciding, latency, first_token, r
   end
   if spend then
     charge(job, result, err)
+  end
+  if job.client.log then
+    job.client.log:settled(job, result, err)
   end
   let_go(job)
   return result, err

@@ -17,6 +17,7 @@ local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
 local health = require "surefoot.health"
 local json = require "surefoot.json"
+local log = require "surefoot.log"
 local metrics = require "surefoot.client.metrics"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
@@ -504,6 +505,7 @@ function M.new(resolved, host)
     shared = setmetatable({}, { __mode = "v" }), sharing = stats.correction(),
   }, mt)
   client.watch = resolved.health and health.new(client) or nil
+  client.log = log.new(client)
   client.spend = resolved.spend and spend.new(client) or nil
   return client
 end

@@ -4,12 +4,14 @@
 -- it is, what was given and what is allowed; keys and header values are never shown.
 
 local check = require "surefoot.config.check"
+require "surefoot.log" -- which reads `log`
 local network = require "surefoot.config.network"
 local presets = require "surefoot.presets"
 local prices = require "surefoot.prices"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
 local text = require "surefoot.config.text"
+local trace = require "surefoot.trace"
 local url = require "surefoot.config.url"
 
 local M = {}
@@ -254,7 +256,7 @@ local function resolve(given, environment)
     keepalive = filled.keepalive, json = top.json, prices = prices.resolve(top.prices),
     continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),
     coalesce = switch(top_field.coalesce, top.coalesce), health = check_health(switch(top_field.health, top.health)),
-    shared = top.shared or nil, spend = top.spend and filled.spend or nil,
+    log = top.log or nil, shared = top.shared or nil, spend = top.spend and filled.spend or nil,
     endpoints = {},
   }
   for i, endpoint in ipairs(top.endpoints or { {} }) do
@@ -306,6 +308,7 @@ function M.options(given, config)
   if options.coalesce then
     options.coalesce = config.coalesce or check.fill(top_field.coalesce, true)
   end
+  trace.apply(options)
   options.fallbacks = options.fallbacks and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks")
   return options
 end

@@ -123,7 +123,7 @@ end
 local function send(prober, now)
   local owner, client = prober.owner, prober.owner.client
   local job = job_of(client, prober.index)
-  job.deadline = PATIENCE * job.timeout.attempt
+  job.deadline, job.is_probe = PATIENCE * job.timeout.attempt, true
   local ok, problem = submit.start(job)
   if not ok then
     prober.probes.last_error = tostring(problem)

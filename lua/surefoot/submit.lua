@@ -39,7 +39,7 @@ local function submit(job, engine)
   local s = submission
   s.deadline = job.deadline
   s.priority, s.headers = PRIORITIES[options.priority or "normal"], call_headers(job)
-  s.estimate, s.events, s.max_attempts = job.estimate, options.on_event ~= nil, options.max_attempts
+  s.estimate, s.events, s.max_attempts = job.estimate, job.watched, options.max_attempts
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
   s.upload, s.output, s.hedge = job.upload, job.output, options.hedge
@@ -78,12 +78,7 @@ local function keys_refreshed(job)
   return true
 end
 
---- Whatever has to be asked before a job is submitted; it may wait. Nil and why there is nothing to submit.
----@async
----@param job surefoot.Job
----@return true?
----@return surefoot.Error?
-function M.prepare(job)
+local function prepare(job)
   local client, options = job.client, job.options
   local cancel = options.cancel
   if client.closed then
@@ -108,6 +103,19 @@ function M.prepare(job)
   return true
 end
 
+--- Whatever has to be asked before a job is submitted; it may wait. Nil and why there is nothing to submit.
+---@async
+---@param job surefoot.Job
+---@return true?
+---@return surefoot.Error?
+function M.prepare(job)
+  local ok, problem = prepare(job)
+  if not ok and job.client.log then
+    job.client.log:refused(job, problem)
+  end
+  return ok, problem
+end
+
 --- Submits a job that is prepared; never waits. Nil and why it cannot be.
 ---@param job surefoot.Job
 ---@return true?
@@ -118,6 +126,7 @@ function M.start(job)
   if client.watch then
     client.watch:attend(job.scheduler)
   end
+  job.watched = options.on_event ~= nil or client.log ~= nil and client.log.steps
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
   local problem
   job.call, problem = submit(job, job.scheduler.engine)

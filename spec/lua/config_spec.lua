@@ -144,7 +144,6 @@ describe("config", function()
       spend = false, shared = false, log = false }
     assert.truthy(resolve(off))
     assert.same({}, { resolve(off).coalesce, resolve(off).health, resolve(off).shared })
-    assert.equal("log: is not available in this version", problem { base_url = url, log = print })
     assert.matches("^hedge%.quantil: unknown key; did you mean \"quantile\"%?",
       problem { base_url = url, hedge = { quantil = 1 } })
   end)

@@ -134,10 +134,6 @@ local function switched(spec, value, path)
   return false
 end
 
-local function is_off(value)
-  return value == false or value == "off" or value == 0
-end
-
 --- Reads a table of named fields.
 ---@param fields table[] specs with names
 ---@param given table
@@ -156,9 +152,6 @@ function M.fields(fields, given, path)
         or "known are " .. table.concat(names, ", "))
     end
     copy[key] = check(field, value, join(path, key))
-    if field.later and not is_off(value) then
-      fail(join(path, key), "is not available in this version")
-    end
   end
   for _, field in ipairs(fields) do
     if field.required and copy[field.name] == nil then

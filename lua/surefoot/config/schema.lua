@@ -11,7 +11,7 @@
 --   list, map           of (spec of the elements); list: at most max
 --   either              one of several specs
 -- endpoint = true: may be given per endpoint as well; endpoint = "own": given there it is the endpoint's own limit, and
--- top = true fields stay with the client. later = true: in the table, but not available in this version.
+-- top = true fields stay with the client.
 
 local M = {}
 
@@ -174,10 +174,7 @@ local prices = {
 
 local resume = { "off", "continue", "restart", "auto" }
 
-local function later(name, doc, spec)
-  spec.name, spec.doc, spec.later = name, doc, true
-  return spec
-end
+local levels = { "debug", "info", "warn", "error" }
 
 M.top = {
   { name = "preset", type = "string", endpoint = true,
@@ -271,7 +268,12 @@ M.top = {
   { name = "shared", type = "string", off = true,
     doc = "share limits, circuits, latencies and counts in flight with the processes of this user and machine that say "
       .. "the same name (1 to 64 letters, digits, `_`, `-` and `.`)" },
-  later("log", "where to write what happens", { type = "either", { type = "function" }, { type = "boolean" } }),
+  { name = "log", type = "log",
+    doc = "where to write what happens: log(level, message, fields); a level, or true for `info`, writes to stderr",
+    fields = {
+    { name = "level", type = "enum", values = levels, default = "info", doc = "the least grave that is written" },
+    { name = "write", type = "function", doc = "write(level, message, fields) (default: to stderr)" },
+  } },
 }
 
 -- Keys that only an endpoint has. What is marked `endpoint` above is added to them below.
@@ -370,6 +372,10 @@ M.options = {
   { name = "headers", type = "header_map", max = M.max_call_headers, doc = "sent with this call" },
   { name = "on_event", type = "function", doc = "on_event(name, table); must not wait" },
   { name = "tags", type = "any", doc = "yours; given back in the result" },
+  { name = "trace", type = "trace", doc = "W3C trace context to pass on; true begins a trace", fields = {
+    { name = "traceparent", type = "string", required = true, doc = "as in the header" },
+    { name = "tracestate", type = "string", doc = "as in the header" },
+  } },
   { name = "cancel", type = "canceller", doc = "a surefoot.canceller()" },
   { name = "estimate", type = "integer", min = 0, max = 1000000000,
     doc = "tokens this request is taken for by the rate limit" },

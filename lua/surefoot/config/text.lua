@@ -55,6 +55,8 @@ local words = {
   address = function() return "an IP address" end,
   prices = function() return "true (the built-in table), or false, or a table of model names, each with a table" end,
   doh_url = function() return "an https URL" end,
+  trace = function() return "a traceparent, or { traceparent =, tracestate = }, or true" end,
+  log = function() return 'a function, or true or false, or a level ("debug", "info", "warn", "error"), or a table' end,
   canceller = function() return "a surefoot.canceller()" end,
   any = function() return "any value" end,
   gateway_keys = function() return "a list of keys" end,
@@ -132,7 +134,7 @@ end
 local function default_text(field)
   local default = field.default
   if default == nil then
-    return field.later and "off" or ""
+    return ""
   elseif type(default) == "table" then
     return ""
   elseif type(default) == "number" then
@@ -146,11 +148,10 @@ end
 local function rows(out, fields, prefix)
   for _, field in ipairs(fields) do
     local mark = field.endpoint and "*" or ""
-    local doc = field.doc .. (field.later and " (not available in this version)" or "")
     out[#out + 1] = format("| `%s%s`%s | %s | %s | %s |", prefix, field.name, mark,
-      M.describe(field):gsub("|", "\\|"), default_text(field), (doc:gsub("|", "\\|")))
+      M.describe(field):gsub("|", "\\|"), default_text(field), (field.doc:gsub("|", "\\|")))
     local inner = field.fields or field.of and field.of.fields
-    if inner and not field.later then
+    if inner then
       rows(out, inner, prefix .. field.name .. (field.of and "[]." or "."))
     end
   end
