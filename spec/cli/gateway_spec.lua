@@ -147,7 +147,7 @@ describe("surefoot gateway #once", function()
         return env.run("grep -ls 18080 ${TMPDIR:-/tmp}/surefoot-gateway-*/nginx.conf "
           .. "$XDG_RUNTIME_DIR/surefoot-gateway-*/nginx.conf").stdout == ""
       end))
-      assert.equal("", env.run("ls /dev/shm/surefoot-*-gateway-127.0.0.1_18080").stdout)
+      assert.equal("", env.run("ls -d /dev/shm/surefoot-*-gateway-127.0.0.1_18080 /surefoot-gateway-*").stdout)
     end)
   end)
 
@@ -202,7 +202,9 @@ describe("surefoot gateway #once", function()
     local g = start { config = config, env = {
       AT_LOAD = "one two", AT_CALL = "sk-at-call-0123456789",
       LUA_PATH = "/nonexistent/?.lua;;", LUA_CPATH = "build/lua5.4/?.so;;", -- as for lua5.4
+      XDG_RUNTIME_DIR = dir,
     } }
+    assert.equal(dir, g.folder:match "^(.*)/[^/]+$")
     assert.equal(200, chat(g).status)
     assert.equal("Bearer sk-at-call-0123456789", p:counters("a").last_headers.authorization)
     g:reload()
@@ -222,6 +224,19 @@ describe("surefoot gateway #once", function()
     slow:close()
     assert.same({ 200, "length" }, { response.status, response.ended })
     g:stop()
+  end)
+
+  it("says what a reload cannot change", function()
+    local g = start { config = config_of "max_body_bytes = 4096" }
+    g:configure(config_of "max_body_bytes = 2048")
+    g:reload()
+    assert.equal(413, chat(g, nil, ("x"):rep(3000)).status)
+    g:assert_clean()
+    g:configure(config_of "max_body_bytes = 8192")
+    g:reload()
+    assert.matches("gateway%.max_body_bytes counts from the next start on; until then it is 4096", g:log())
+    assert.equal(413, chat(g, nil, ("x"):rep(5000)).status)
+    g:stop { "counts from the next start on", "client intended to send too large body" }
   end)
 
   it("keeps what it has where the configuration is broken, and says so", function()
@@ -341,7 +356,7 @@ describe("surefoot gateway #once", function()
     local uid = tonumber((process.capture { "id", "-u", "nobody" }))
     local status = process.read(("/proc/%d/status"):format(g:workers()[1]))
     assert.equal(uid, tonumber(status:match "\nUid:%s+(%d+)"))
-    local long = ("0123456789"):rep(300000) -- goes through a file of nginx
+    local long = ("0123456789"):rep(900000) -- goes through a file of nginx
     local response = chat(g, nil, (QUESTION:gsub("hello", long)))
     assert.equal(200, response.status)
     g:stop { "buffered to a temporary file" }

@@ -168,18 +168,33 @@ local function own_folder(name)
   return folder
 end
 
+-- Where files go that are of no use afterwards. Others than its user do not get through the first one.
+local function temporary(is_for_others)
+  local list = {}
+  for _, name in ipairs { not is_for_others and "XDG_RUNTIME_DIR" or "", "TMPDIR" } do
+    local folder = os.getenv(name)
+    if folder and folder:sub(1, 1) == "/" then
+      list[#list + 1] = folder:gsub("/+$", "")
+    end
+  end
+  list[#list + 1] = "/tmp"
+  return list
+end
+
 -- A new one, that goes when nginx has ended. Whom the workers run as has to get through it.
 local function new_folder(user)
-  local base = os.getenv "XDG_RUNTIME_DIR" or ""
-  local folder, problem = process.make_folder(base .. "/surefoot-gateway-")
-  if base == "" or not folder then
-    folder, problem = process.make_folder((os.getenv "TMPDIR" or "/tmp") .. "/surefoot-gateway-")
+  local is_for_others = user ~= nil and user.id ~= 0
+  local folder, problem
+  for _, base in ipairs(temporary(is_for_others)) do
+    if not folder then
+      folder, problem = process.make_folder(base .. "/surefoot-gateway-")
+    end
   end
   if not folder then
     fail(FAILED, "cannot make a folder for nginx's files: " .. problem)
   end
   process.remove_after(folder)
-  if user and user.id ~= 0 then
+  if is_for_others then
     process.allow(folder, "711")
   end
   return folder

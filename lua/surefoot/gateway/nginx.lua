@@ -96,10 +96,13 @@ local function refusals()
   return table.concat(lines, "\n")
 end
 
+-- What nginx itself keeps to is said here once: a reload does not write it anew.
 local INIT = [[
-    local ok, problem = pcall(require("surefoot.gateway").load, %s, %s)
+    local ok, loaded = pcall(require("surefoot.gateway").load, %s, %s)
     if not ok then
-      error("surefoot gateway: " .. tostring(problem) .. " (what runs already goes on as before)", 0)
+      error("surefoot gateway: " .. tostring(loaded) .. " (what runs already goes on as before)", 0)
+    elseif loaded.config.max_body_bytes > %s then
+      ngx.log(ngx.WARN, "surefoot gateway: gateway.max_body_bytes counts from the next start on; until then it is %s")
     end]]
 
 -- Before nginx listens anywhere, it has told whether it would.
@@ -138,7 +141,7 @@ http {
   scgi_temp_path {{temp}};
 
   client_max_body_size {{max_body_bytes}};
-  client_body_buffer_size 1m;
+  client_body_buffer_size 8m;
   client_header_buffer_size 4k;
   large_client_header_buffers 4 32k;
   client_header_timeout 30s;
@@ -217,6 +220,7 @@ function M.write(options)
   local function inside(name)
     return path(options.directory .. "/" .. name, "the directory")
   end
+  local most = ("%d"):format(options.max_body_bytes or 50 * 2 ^ 20)
   local values = {
     config = options.config:gsub("%c", "?"),
     modules = each(options.modules, function(file) return "load_module " .. path(file, "a module") .. ";" end),
@@ -230,10 +234,11 @@ function M.write(options)
     environment = each(options.environment, function(name) return "env " .. name .. ";" end),
     variables = variables(), log_format = log_format(), refusals = refusals(),
     access_log = access_log(options.access_log or "/dev/stdout"),
-    max_body_bytes = ("%d"):format(options.max_body_bytes or 50 * 2 ^ 20),
+    max_body_bytes = most,
     lua_path = ("'%s;;%s'"):format(options.lua_path and options.lua_path .. ";" or "", options.fallback_path or ""),
     lua_cpath = ("'%s;;'"):format(options.lua_cpath and options.lua_cpath .. ";" or ""),
-    init = (options.is_trial and TRIAL or INIT):format(lua_string(options.config), lua_string(options.listen)),
+    init = (options.is_trial and TRIAL or INIT):format(lua_string(options.config), lua_string(options.listen), most,
+      most),
     listen = listen(options.listen),
   }
   local text = TEMPLATE:gsub("{{([%w_]+)}}", function(name)
