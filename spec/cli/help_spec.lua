@@ -1,69 +1,90 @@
---- The command line as a whole: its help, what is misspelt, exit codes. SUREFOOT_GOLDEN=renew writes the texts anew.
+-- What the command line says of itself: help texts as they are kept in spec/cli/help (UPDATE_HELP=1 writes them anew),
+-- the man page, and completion for shells.
 
 local env = require "spec.support.env"
 local process = require "spec.support.process"
 
-local GOLDEN = "spec/cli/golden/"
+local FOLDER = "spec/cli/help/"
 
-local function surefoot(...)
-  return env.run { "build/surefoot", ... }
-end
-
--- The commands stand for themselves, since each brings its line.
-local function without_commands(text)
-  return (text:gsub("\nCommands:\n.-\n\n", "\nCommands:\n   ...\n\n"))
-end
-
-local function assert_golden(name, text)
-  local path = GOLDEN .. name .. ".txt"
-  if os.getenv "SUREFOOT_GOLDEN" == "renew" then
-    process.write(path, text)
+describe("surefoot's help #once", function()
+  local function check(...)
+    return env.check({ "build/surefoot", ... })
   end
-  assert.equal(process.read(path), text)
-end
 
-describe("surefoot #once", function()
-  it("helps", function()
-    local result = surefoot "--help"
-    assert.same({ 0, "" }, { result.status, result.stderr })
-    assert_golden("surefoot", without_commands(result.stdout))
-    local listed = result.stdout:match "\nCommands:\n(.-)\n\n"
-    for _, name in ipairs { "gateway", "status" } do
-      local command = require("surefoot.cli." .. name)
-      assert.equal(command.summary, listed:match("   " .. name .. " +([^\n]+)"))
+  local function names()
+    local list = {}
+    for name in check("--help"):match "\nCommands:\n(.-)\n\n":gmatch "\n? *(%l+) [^\n]*" do
+      list[#list + 1] = name
     end
-    assert.is_nil(listed:find("\n    ", 1, true), "a summary is longer than a line")
-  end)
-
-  for _, name in ipairs { "gateway", "status" } do
-    it("helps with " .. name, function()
-      local result = surefoot(name, "--help")
-      assert.same({ 0, "" }, { result.status, result.stderr })
-      assert_golden(name, result.stdout)
-    end)
+    return list
   end
 
-  it("tells its version", function()
-    assert.matches("^surefoot %d+%.%d+%.%d+ %(libcurl/", surefoot("--version").stdout)
+  local function compare(name, text)
+    local path = FOLDER .. name .. ".txt"
+    if os.getenv "UPDATE_HELP" then
+      process.write(path, text)
+    end
+    assert.equal(process.read(path), text, path .. " (UPDATE_HELP=1 writes it anew)")
+  end
+
+  it("is as it is kept, for each command, with examples", function()
+    compare("surefoot", check "--help")
+    for _, name in ipairs(names()) do
+      local text = check(name, "--help")
+      compare(name, text)
+      assert.matches("\nExamples:\n   .*" .. name, text)
+      for line in text:gmatch "[^\n]+" do
+        assert.is_true(#line <= 120, line)
+      end
+    end
   end)
 
-  it("knows what was meant", function()
-    local result = surefoot "gatway"
+  it("has all commands, and no text of one that is gone", function()
+    local list, expected = names(), { "surefoot.txt" }
+    for _, name in ipairs(list) do
+      expected[#expected + 1] = name .. ".txt"
+    end
+    table.sort(expected)
+    local kept = {}
+    for name in env.check("LC_ALL=C ls " .. FOLDER):gmatch "[^\n]+" do
+      kept[#kept + 1] = name
+    end
+    assert.same(expected, kept)
+  end)
+
+  it("tells what was meant, and ends with 2", function()
+    local result = env.run { "build/surefoot", "modles" }
     assert.same({ 2, "" }, { result.status, result.stdout })
-    assert.matches('^surefoot: unknown command "gatway"; did you mean "gateway"%?\nUsage: surefoot ', result.stderr)
-    result = surefoot("status", "--wach")
-    assert.equal(2, result.status)
-    assert.matches("^surefoot: unknown option '%-%-wach'\nDid you mean '%-%-watch'%?\nUsage: surefoot status ",
-      result.stderr)
-    result = surefoot()
-    assert.equal(2, result.status)
-    assert.matches("^surefoot: a command is required\nUsage: surefoot ", result.stderr)
+    assert.matches('^surefoot: unknown command "modles"; did you mean "models"?', result.stderr)
+    result = env.run { "build/surefoot", "chat", "--modle", "x" }
+    assert.same({ 2, "" }, { result.status, result.stdout })
+    assert.matches("^surefoot: unknown option '%-%-modle'", result.stderr)
   end)
 
-  it("says what it needs", function()
-    local result = env.run({ "build/surefoot", "--help" }, { env = { LUA_INIT =
-      [[package.preload.argparse = function() error "there is none" end]] } })
-    assert.equal(2, result.status)
-    assert.matches("^surefoot: it needs argparse %(Debian: apt install lua%-argparse; elsewhere: ", result.stderr)
+  it("is a man page", function()
+    local page = check "manual"
+    assert.matches('^%.TH SUREFOOT 1 "" "surefoot [%d.]+" "User Commands"\n', page)
+    for _, name in ipairs(names()) do
+      assert.is_truthy(page:find("\n.SS " .. name .. "\n", 1, true), name)
+    end
+    env.need("groff", "groff-base")
+    local result = env.run("build/surefoot manual | groff -man -Tutf8 -ww -z -K utf8")
+    assert.same({ 0, "" }, { result.status, result.stderr })
+    local shown = env.check "build/surefoot manual | groff -man -Tascii -P-c | sed 's/.\\x08//g'"
+    assert.matches("\nEXIT STATUS\n", shown)
+    assert.is_truthy(shown:find("-c, --config FILE", 1, true))
+  end)
+
+  it("completes command lines", function()
+    local completed = env.check { "bash", "-c", [[
+      source <(build/surefoot complete bash)
+      try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _surefoot; echo "${COMPREPLY[@]}"; }
+      try surefoot mod
+      try surefoot bench --conc
+      try surefoot chat --]] .. "no-st" }
+    assert.equal("models\n--concurrency\n--no-stream\n", completed)
+    assert.matches("^#compdef surefoot\n", check("complete", "zsh"))
+    assert.matches("complete %-c surefoot ", check("complete", "fish"))
+    assert.equal(2, env.run({ "build/surefoot", "complete", "csh" }).status)
   end)
 end)
