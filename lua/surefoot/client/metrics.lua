@@ -57,6 +57,14 @@ local function counters_of(stats, histograms)
   return counters
 end
 
+--- A number that JSON can carry in few digits.
+---@param x number?
+---@param parts number of one
+---@return number?
+function M.rounded(x, parts)
+  return x and math.floor(x * parts + 0.5) / parts
+end
+
 ---@class surefoot.ClientNumbers
 ---@field counters table  add up; strings in it are the same in every process that has the endpoint
 ---@field gauges table    of this process, and this moment
@@ -68,7 +76,7 @@ function M.numbers(client)
   local stats, histograms = client:stats(), client.core:histograms(buckets.seconds.bounds)
   local counters, gauges = counters_of(stats, histograms), {
     in_flight = stats.in_flight, queue = stats.queue, limit = stats.limit, retry_budget = stats.retry_budget,
-    shared = stats.shared ~= nil, shared_in_flight = stats.shared and stats.shared.in_flight, lines = {},
+    shared = stats.shared ~= nil, lines = {},
   }
   counters.coalesced, counters.lines = stats.coalesced, {}
   for i, endpoint in ipairs(client.config.endpoints) do
@@ -77,8 +85,8 @@ function M.numbers(client)
     counters.lines[name].place = { provider = vendor_of(endpoint), address = endpoint.host,
       port = ("%d"):format(endpoint.port) }
     gauges.lines[name] = {
-      in_flight = line.in_flight, shared_in_flight = line.shared_in_flight, limit = line.limit, ewma = line.ewma,
-      breaker = line.breaker, breaker_seconds_left = line.breaker_seconds_left,
+      in_flight = line.in_flight, limit = line.limit, breaker = line.breaker,
+      breaker_seconds_left = M.rounded(line.breaker_seconds_left, 1e3),
     }
   end
   return { counters = counters, gauges = gauges }

@@ -79,7 +79,11 @@ local function key_gauges(gateway, gauges)
   end
   local keys = {}
   for _, key in ipairs(gateway.keys.list) do
-    keys[key.name] = key:numbers()
+    local numbers = key:numbers()
+    keys[key.name] = {
+      in_flight = numbers.in_flight, concurrency = numbers.concurrency, limit = numbers.limit,
+      spent = client_metrics.rounded(numbers.spent, 1e6), resets_in = client_metrics.rounded(numbers.resets_in, 1),
+    }
   end
   return keys
 end
@@ -136,6 +140,9 @@ end
 ---@param gateway surefoot.Gateway
 function M.start(gateway)
   local publisher = publisher_of(gateway)
+  if not ngx.shared[DICT] then
+    ngx.log(ngx.WARN, "surefoot.gateway: without `lua_shared_dict ", DICT, " 16m;` every worker tells its own numbers")
+  end
   local function tick()
     local _, problem = M.publish(gateway)
     complain(publisher, problem)

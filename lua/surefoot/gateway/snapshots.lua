@@ -10,6 +10,7 @@
 -- The dictionary is an ngx.shared.DICT or anything with its get, safe_set, safe_add, delete and get_keys. Nothing is
 -- written in a way that could push other things out of it.
 
+local cjson = require "cjson"
 local json = require "surefoot.json"
 local slots = require "surefoot.gateway.slots"
 local sums = require "surefoot.gateway.sums"
@@ -21,6 +22,7 @@ local STALE = 3 -- seconds without news: is the worker still there?
 local LOST = 60 -- seconds without news, where nobody can tell whether a process is there
 local LOCK = 5 -- seconds at most
 local TOMBSTONE = 600 -- seconds that the name of a folded worker is kept
+local writer = cjson.new() -- plain data, once a second: no need for surefoot.json's care
 local MOST_SERIES = 1000 -- of operations, in the remainder
 local FORMAT = "1:" -- of what is in the dictionary, which outlives a reload with another version
 
@@ -41,8 +43,8 @@ local FORMAT = "1:" -- of what is in the dictionary, which outlives a reload wit
 ---@field private incarnation integer
 ---@field private id string
 ---@field private base table?       of this incarnation
----@field private latest table?      the snapshot
----@field private written string?   the same as it was written
+---@field private latest string?    the snapshot
+---@field private written string?   the same, where it could be written
 ---@field private folded_text string?
 ---@field private folded table?
 local Snapshots = {}
@@ -189,7 +191,7 @@ local function add_to_remainder(self, gone, now)
         remainder.folded[id] = nil
       end
     end
-    local ok, problem = self.dict:safe_set(self.prefix .. "remainder", assert(json.encode(remainder)))
+    local ok, problem = self.dict:safe_set(self.prefix .. "remainder", assert(writer.encode(remainder)))
     if not ok then
       return nil, problem
     end
@@ -266,8 +268,8 @@ function Snapshots:publish(content)
     recent = base and sums.since(content.recent, base.recent) or content.recent,
     gauges = content.gauges, leaving = content.leaving or nil,
   }
-  self.latest = snapshot
-  local text = assert(json.encode(snapshot))
+  local text = assert(writer.encode(snapshot))
+  self.latest = text
   local ok, problem = self.dict:safe_set(self.prefix .. "beat:" .. self.id, now)
   if ok then
     ok, problem = self.dict:safe_set(self.prefix .. "worker:" .. self.id, text)
@@ -317,7 +319,7 @@ function Snapshots:sum()
   sums.add(sum.counters, remainder.counters)
   sums.add(sum.recent, remainder.recent)
   if self.latest and not remainder.folded[self.id] then
-    all[#all + 1] = self.latest
+    all[#all + 1] = assert(json.decode(self.latest)) -- as others read it, to the last digit
   end
   for _, one in ipairs(all) do
     if not (one.id and remainder.folded[one.id]) then

@@ -30,7 +30,7 @@ function M.since(counters, base)
   for name, value in pairs(counters) do
     local kind, before = type(value), base and base[name]
     if kind == "number" then
-      local difference = value - (before or 0)
+      local difference = math.max(0, value - (before or 0))
       if difference ~= 0 or not name:find "^%d" then
         grown[name] = difference
       end
