@@ -133,7 +133,7 @@ describe("a stream that breaks off over", function()
         p:profile("a", { stream = { cut_after = 2, chunk_delay = 0.005 }, answer = { chunks = 8 } })
         p:profile("b", { stream = { chunk_delay = 0.005 }, answer = { chunks = 8 } })
         connect(transport, { "a", "b" }, { resume = "continue" })
-        local good = 0
+        local odd, unseen = {}, 0
         surefoot.run(function()
           for i = 1, 30 do
             surefoot.spawn(function()
@@ -144,15 +144,24 @@ describe("a stream that breaks off over", function()
                 chunk = stream()
               end
               local result = assert(stream:result())
-              local expected = "echo: this is stream number " .. i
-              if table.concat(texts) == expected and result.text == expected and result.resumed == 1 then
-                good = good + 1
+              local was_seen = result.attempts[2].resume ~= nil
+              unseen = unseen + (was_seen and 0 or 1)
+              local text, expected = table.concat(texts), "echo: this is stream number " .. i
+              if text ~= expected or result.text ~= expected or result.resumed ~= (was_seen and 1 or nil) then
+                odd[#odd + 1] = { text, result.text, result.resumed, result.attempts }
               end
             end)
           end
         end)
-        assert.equal(30, good)
-        assert.same({ 30, 30 }, { p:counters("a").requests, p:counters("b").requests })
+        assert.same({}, odd)
+        assert.equal(30, p:counters("b").requests)
+        if transport.version == "2" then
+          -- libcurl gives up what it reads together with a reset: a busy machine may see nothing of a stream, and then
+          -- it begins anew
+          assert.is_true(p:counters("a").requests <= 60)
+        else
+          assert.same({ 30, 0 }, { p:counters("a").requests, unseen })
+        end
       end)
 
       it("what cannot be joined is cancelled at the provider, and told", function()
