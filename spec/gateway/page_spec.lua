@@ -128,7 +128,7 @@ describe("the status page in a browser #once", function()
   }
 
   local FIGURES = { "1 of 3 lines is shut off", "hong-kong", "api-sg.example.com", "shut off, again in 41 s", "up",
-    "13", "100 %", "4 workers", "3 d 4 h", "$41.27 of $100.00", "100.4 % spent", "begins anew in 9 d", "4 of 20",
+    "13", "100 %", "4 workers", "3 d 4 h", "$41.27 of $100.00", "100.4 % spent", "resets in 9 d", "4 of 20",
     "401 unauthorized", "p99", "staging", "no budget" }
 
   -- As many as there are buckets that hold something, and all of them inside.

@@ -254,7 +254,7 @@ return [==[
     const share = key.spent / key.limit;
     return [value(dollars(key.spent) + " of " + dollars(key.limit), mood(1 - share, 0.2, 0.02)),
       bar(share, mood(1 - share, 0.2, 0.02)),
-      sub(percent(share) + " spent", key.resets_in != null && " · begins anew in " + span(key.resets_in))];
+      sub(percent(share) + " spent", key.resets_in != null && " · resets in " + span(key.resets_in))];
   };
   const keyRow = (key) => h("li", { class: "row" },
     h("div", { class: "cell name" }, h("h3", null, key.name)),
