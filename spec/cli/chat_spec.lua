@@ -1,5 +1,6 @@
 -- surefoot chat and surefoot models, through pipes and on a terminal.
 
+local env = require "spec.support.env"
 local json = require "surefoot.json"
 local lab = require "spec.cli.lab"
 local process = require "spec.support.process"
@@ -120,6 +121,17 @@ describe("surefoot chat #once", function()
     process.signal(pid, "INT")
     assert.equal(130, ended())
     assert.equal("", process.read(l:path "err"))
+  end)
+
+  it("says that what it writes is lost, and stops when nobody reads it", function()
+    local result = env.run(process.command(l:words("chat", "x")) .. " >/dev/full")
+    assert.same({ 1, "surefoot: standard output: No space left on device\n" }, { result.status, result.stderr })
+    p:profile("a", { answer = { bytes = 1000000, chunk_delay = 0.01 } })
+    local line = process.command(l:words("chat", "x")) .. "; echo $? >" .. l:path "status"
+    result = env.run(("{ %s; } | head -c 3"):format(line))
+    assert.same({ "", 3 }, { result.stderr, #result.stdout })
+    assert.equal("1\n", process.read(l:path "status"))
+    assert(p:wait("a", function(c) return c.aborted == 1 end))
   end)
 
   it("has a conversation on a terminal, with lines that go on, commands, and Ctrl-C", function()

@@ -4,6 +4,8 @@
 local env = require "spec.support.env"
 local process = require "spec.support.process"
 
+local unpack = table.unpack or unpack
+
 local FOLDER = "spec/cli/help/"
 
 describe("surefoot's help #once", function()
@@ -52,13 +54,34 @@ describe("surefoot's help #once", function()
     assert.same(expected, kept)
   end)
 
+  it("lists each command on a line of its own, as its module sums it up", function()
+    local listed = check "--help":match "\nCommands:\n(.-)\n\n"
+    for _, name in ipairs(names()) do
+      assert.equal(require("surefoot.cli." .. name).summary, listed:match("   " .. name .. " +([^\n]+)"))
+    end
+    assert.is_nil(listed:find("\n     ", 1, true), "a summary is longer than a line")
+  end)
+
   it("tells what was meant, and ends with 2", function()
-    local result = env.run { "build/surefoot", "modles" }
-    assert.same({ 2, "" }, { result.status, result.stdout })
-    assert.matches('^surefoot: unknown command "modles"; did you mean "models"?', result.stderr)
-    result = env.run { "build/surefoot", "chat", "--modle", "x" }
-    assert.same({ 2, "" }, { result.status, result.stdout })
-    assert.matches("^surefoot: unknown option '%-%-modle'", result.stderr)
+    for said, words in pairs {
+      ['unknown command "gatway"; did you mean "gateway"%?\nUsage: surefoot '] = { "gatway" },
+      ["unknown option '%-%-modle'"] = { "chat", "--modle", "x" },
+      ["unknown option '%-%-wach'\nDid you mean '%-%-watch'%?\nUsage: surefoot status "] = { "status", "--wach" },
+      ["a command is required\nUsage: surefoot "] = {},
+    } do
+      local result = env.run { "build/surefoot", unpack(words) }
+      assert.same({ 2, "" }, { result.status, result.stdout })
+      assert.matches("^surefoot: " .. said, result.stderr)
+    end
+  end)
+
+  it("tells the version, and what is missing", function()
+    assert.matches("^surefoot %d+%.%d+%.%d+ %(libcurl/", check "--version")
+    local result = env.run({ "build/surefoot", "--help" }, { env = { LUA_INIT =
+      [[package.preload.argparse = function() error "there is none" end]] } })
+    assert.equal(2, result.status)
+    assert.matches("^surefoot: it needs argparse %(Debian: apt install lua%-argparse; elsewhere: luarocks",
+      result.stderr)
   end)
 
   it("is a man page", function()

@@ -21,8 +21,6 @@ local M = {
   },
 }
 
-local CANCELLED = 130 -- exit code
-
 --- Adds the arguments.
 ---@param command table of argparse
 function M.configure(command)
@@ -64,13 +62,16 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------- answers
 
--- Shows the pieces of an answer as they come; whether there were any, and whether the last one ended its line.
+-- Shows the pieces of an answer as they come, as long as somebody takes them.
 local function show(terminal, stream)
   local last = "\n"
   for chunk in stream:chunks() do
     if chunk.text and chunk.text ~= "" and chunk.index == 1 then
       terminal:write(chunk.text)
-      terminal:flush()
+      if not terminal:flush() then
+        stream:close()
+        return
+      end
       last = chunk.text:sub(-1)
     end
   end
@@ -112,6 +113,8 @@ function M.answer(terminal, conversation, question, args, cancel)
   end
   if result then
     asking.remark(terminal, result)
+  elseif terminal.unwritten then
+    return nil, err
   elseif err.kind == "cancelled" then
     terminal:tell "cancelled"
   else
@@ -130,12 +133,9 @@ local function ask(terminal, conversation, question, args)
     code = interrupt.exit_code(signal)
     cancel:cancel()
   end)
-  local result, err = M.answer(terminal, conversation, question, args, cancel)
+  local result = M.answer(terminal, conversation, question, args, cancel)
   release()
-  if result then
-    return 0
-  end
-  return err.kind == "cancelled" and (code or CANCELLED) or 1
+  return result and 0 or code or 1
 end
 
 -- --------------------------------------------------------------------------------------------------------------- run

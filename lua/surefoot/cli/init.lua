@@ -134,12 +134,7 @@ local function run(command, args, terminal, parser)
   return code or 0
 end
 
---- Runs a command line.
----@param words string[] as `arg` holds them
----@param terminal surefoot.Terminal?
----@return integer exit_code
-function M.main(words, terminal)
-  terminal = terminal or require("surefoot.cli.terminal").new(io.stdout, io.stderr)
+local function dispatch(words, terminal)
   local found, argparse = pcall(require, "argparse")
   if not found then
     terminal:complain(NO_ARGPARSE .. argparse)
@@ -159,6 +154,22 @@ function M.main(words, terminal)
       return run(command, args, terminal, parser)
     end
   end
+end
+
+--- Runs a command line.
+---@param words string[] as `arg` holds them
+---@param terminal surefoot.Terminal?
+---@return integer exit_code
+function M.main(words, terminal)
+  terminal = terminal or require("surefoot.cli.terminal").new(io.stdout, io.stderr)
+  local code = dispatch(words, terminal)
+  local written, problem = terminal:flush()
+  if written then
+    return code
+  elseif not problem:find("Broken pipe", 1, true) then -- who closes a pipe has seen enough
+    terminal:complain("standard output: " .. problem)
+  end
+  return code ~= 0 and code or 1
 end
 
 return M

@@ -13,8 +13,8 @@ local M = {
 }
 
 local CONFIGURATION = {
-  "Which lines there are, and how they are asked, is the table that a Lua file returns, the one that surefoot.new takes; "
-    .. "the README describes its fields. It is looked for in this order:",
+  "Which lines there are, and how they are asked, is the table that a Lua file returns, the one that surefoot.new "
+    .. "takes; the README describes its fields. It is looked for in this order:",
   { "--config FILE", "the file that is named" },
   { "$SUREFOOT_CONFIG", "the same, by the environment" },
   { "~/.config/surefoot/config.lua", "or $XDG_CONFIG_HOME/surefoot/config.lua" },

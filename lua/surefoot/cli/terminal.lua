@@ -18,6 +18,7 @@ local ERASE = "\r\27[K"
 ---@field is_tty boolean          standard output is a terminal
 ---@field error_is_tty boolean    standard error is
 ---@field width integer           columns
+---@field unwritten string?      why standard output takes no more
 ---@field private stdout file*
 ---@field private stderr file*
 ---@field private colours { stdout: boolean, stderr: boolean }
@@ -156,9 +157,9 @@ function Terminal:write(...)
   if status then
     self:clear()
   end
-  self.stdout:write(...)
+  self:note(self.stdout:write(...))
   if status then
-    self.stdout:flush()
+    self:flush()
   end
 end
 
@@ -166,12 +167,23 @@ end
 ---@param ... string | number
 function Terminal:print(...)
   self:write(...)
-  self.stdout:write "\n"
+  self:write "\n"
+end
+
+-- What cannot be written is kept, for whoever asks.
+---@private
+function Terminal:note(written, problem)
+  if not written and not self.unwritten then
+    self.unwritten = problem or "unknown error"
+  end
 end
 
 --- Lets what was written be seen now.
+---@return boolean? written
+---@return string? problem with this, or with something that was written before
 function Terminal:flush()
-  self.stdout:flush()
+  self:note(self.stdout:flush())
+  return not self.unwritten or nil, self.unwritten
 end
 
 --- Writes a line to standard error: what a person should know, and no other program reads.
