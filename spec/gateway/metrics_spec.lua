@@ -4,6 +4,7 @@ local json = require "surefoot.json"
 local metrics = require "surefoot.gateway.metrics"
 local sim = require "spec.support.sim"
 local status = require "surefoot.gateway.status"
+local tally = require "surefoot.gateway.tally"
 local worlds = require "spec.gateway.world"
 
 local value = exposition.value
@@ -299,6 +300,25 @@ describe("a status document", function()
     for _, line in ipairs(document(a).lines) do
       assert.is_true(line.success_rate == nil or line.success_rate == 1)
     end
+  end)
+
+  it("tells apart what failed, what was refused, and who left", function()
+    local function outcome(code, kind, endpoint)
+      return tally.outcome { status = code, kind = kind, endpoint = endpoint }
+    end
+    assert.equal("answered", outcome(200, nil, "a"))
+    assert.equal("failed", outcome(200, "truncated", "a")) -- after the first byte
+    assert.equal("failed", outcome(502, "server", "a"))
+    assert.equal("failed", outcome(503, "circuit_open"))
+    assert.equal("failed", outcome(429, "rate_limited", "a"))
+    assert.equal("refused", outcome(429, "rate_limited"))
+    assert.equal("refused", outcome(401, "unauthorized"))
+    assert.equal("failed", outcome(401, "unauthorized", "a")) -- the gateway's own key
+    assert.equal("refused", outcome(400, "invalid_request", "a"))
+    assert.equal("failed", outcome(408, "deadline"))
+    assert.equal("left", outcome(499, "cancelled", "a"))
+    assert.equal("left", outcome(200, "cancelled", "a"))
+    assert.equal("left", outcome(0, "cancelled"))
   end)
 
   it("has the traffic of five minutes in slots", function()

@@ -64,15 +64,20 @@ local function grow(counters, name, by)
   counters[name] = (counters[name] or 0) + by
 end
 
---- What became of a request: "answered"; "left": its caller has gone; "refused": it asked what it may not, or what is
---- no request; "failed": it deserved an answer.
----@param status integer
----@param kind surefoot.Kind?
+-- What a provider refuses for reasons that are not the caller's.
+local OPERATORS = { forbidden = true, quota = true, rate_limited = true, unauthorized = true }
+
+--- What became of a request: "answered"; "left": its caller has gone; "refused": it is no request, or more than its key
+--- may; "failed": it deserved an answer.
+---@param ended surefoot.gateway.Ended
 ---@return string
-function M.outcome(status, kind)
+function M.outcome(ended)
+  local status, kind = ended.status, ended.kind
   if kind == "cancelled" or status == 499 then
     return "left"
-  elseif status >= 400 and status < 500 and status ~= 429 and status ~= 408 then
+  elseif status == 408 or ended.endpoint and OPERATORS[kind] then
+    return "failed"
+  elseif status >= 400 and status < 500 then
     return "refused"
   end
   return (kind or status >= 400) and "failed" or "answered"
@@ -113,7 +118,7 @@ end
 --- A request has ended.
 ---@param ended surefoot.gateway.Ended
 function Tally:ended(ended)
-  local outcome = M.outcome(ended.status, ended.kind)
+  local outcome = M.outcome(ended)
   local cost = math.floor((ended.cost or 0) * NANO + 0.5)
   self.in_flight = self.in_flight - 1
   self.attempts = self.attempts + (ended.attempts or 0)
