@@ -325,7 +325,7 @@ describe("a status document", function()
     local a = world:worker()
     a:ended()
     a:ended { status = 502, kind = "server" }
-    a:ended { status = 401, kind = "unauthorized" }
+    a:ended { status = 401, kind = "unauthorized", endpoint = false }
     a:ended { status = 499, kind = "cancelled" }
     world.now = world.now + 100
     a:ended { stream = true, first_token = 0.25 }
