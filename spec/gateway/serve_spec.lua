@@ -240,6 +240,11 @@ describe("the gateway #once", function()
         refused(lab.question("x", { model = "nobody" })))
       assert.same({ 400, "model", "model: is required" }, refused [[{"messages":[]}]])
       assert.same({ 400, "model", "model: expected a name" }, refused [[{"model":7,"messages":[]}]])
+      for _, name in ipairs { "wild/\r\nx", "wild/\0", "wild/" .. ("x"):rep(252) } do
+        assert.same({ 400, "model", "model: expected a name of at most 256 bytes, without control characters" },
+          refused(lab.question("x", { model = name })))
+        assert.equal("fallbacks", refused(lab.question("x", { fallbacks = { name } }))[2])
+      end
       assert.equal(400, refused("{\"model\":\"m\"")[1])
       assert.equal(400, refused("[1]")[1])
       assert.equal(400, refused("")[1])
@@ -435,5 +440,64 @@ describe("a gateway that resumes #once", function()
     assert.same({ 200, "cut" }, { response.status, response.ended })
     local events = lab.events(response.body)
     assert.equal("invalid_request_error", events[#events].json.error.type)
+  end)
+end)
+
+describe("a gateway with a fault of its own #once", function()
+  local BREAKS = [[
+    local inbound, serve = require "surefoot.gateway.inbound", require "surefoot.gateway.serve"
+    local options_of, chat = inbound.options_of, require "surefoot.gateway.format.chat"
+    inbound.options_of = function(exchange)
+      assert(not ngx.var.http_x_break, "broken before the answer")
+      return options_of(exchange)
+    end
+    local events = chat.events
+    chat.events = function(context)
+      local writer = events(context)
+      local chunk, count = writer.chunk, 0
+      writer.chunk = function(...)
+        count = count + 1
+        assert(count < 3, "broken in the answer")
+        return chunk(...)
+      end
+      return writer
+    end
+    package.loaded.the_gateway = require("surefoot.gateway").new {
+      base_url = "%s", api_key = "sk-upstream", http_version = "1.1", provider = "anthropic",
+    }
+  ]]
+  local p, n
+
+  setup(function()
+    p = provider.start()
+    n = lab.start("", { init = BREAKS:format(p.lines.a.url) })
+  end)
+
+  teardown(function()
+    n:stop { "broken before the answer", "broken in the answer" }
+    assert.same({}, p:errors())
+    p:stop()
+  end)
+
+  local function in_flight()
+    return lab.ask(n, "/metrics").body:match "\nsurefoot_gateway_requests_in_flight (%d+)"
+  end
+
+  it("says so, and counts it", function()
+    local response = lab.ask(n, "/v1/chat/completions", lab.question(), { ["x-break"] = "1" })
+    assert.same({ 500, "internal_error" }, { response.status, response.json and response.json.error.code },
+      response.body)
+    assert.is_nil(response.body:find("broken", 1, true))
+    assert.is_true(#response.headers["x-request-id"] > 10)
+    assert.equal("0", in_flight())
+  end)
+
+  it("breaks a stream off, and lets go of the provider", function()
+    p:profile("a", { answer = { chunks = 50, chunk_delay = 0.05 } })
+    local response = lab.ask(n, "/v1/chat/completions", lab.question("hello", { stream = true }))
+    assert.not_equal("chunked", response.ended)
+    assert.is_nil(response.body:find("[DONE]", 1, true))
+    assert(lab.at_rest(p, "a"))
+    assert.equal("0", in_flight())
   end)
 end)

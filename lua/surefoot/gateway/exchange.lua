@@ -22,6 +22,8 @@ local NOTHING = {}
 ---@field has_begun boolean?  the head of a stream is out
 ---@field writing boolean?    something is on its way to the caller
 ---@field wrote_at number?    kept where comments are sent
+---@field keeper thread?      sends them
+---@field cancel surefoot.Canceller?  ends the calls at providers
 ---@field ended boolean?      it was counted
 
 -- Gives back what the request was let in with.

@@ -7,7 +7,9 @@ local M = {}
 
 local ngx = ngx
 local NO_FALLBACKS = {}
+local UNKNOWN_MODEL = { param = "model", code = "model_not_found" }
 local MOST_FALLBACKS = 16
+local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into the log
 
 ---@class surefoot.gateway.Members
 ---@field model string
@@ -17,6 +19,7 @@ local MOST_FALLBACKS = 16
 ---@field fallbacks string[]
 ---@field told table           fields that the client looks at
 ---@field asks_usage boolean   it says itself what it wants to know at the end of a stream
+---@field lists_models boolean  it has `models`, which OpenRouter and its like take for fallbacks
 
 --- The body; nil and a failure's kind and message.
 ---@async
@@ -78,13 +81,22 @@ local function number_at(body, first, last)
   return first and tonumber(body:sub(first, last)) or nil
 end
 
+-- Why it is no name of a model, or nil.
+local function name_problem(name)
+  if type(name) ~= "string" or name == "" then
+    return "expected a name"
+  elseif #name > LONGEST_NAME or name:find "%c" then
+    return ("expected a name of at most %d bytes, without control characters"):format(LONGEST_NAME)
+  end
+end
+
 -- A list of names, if it is one.
 local function names_of(list)
   if type(list) ~= "table" or #list > MOST_FALLBACKS then
     return nil
   end
   for _, name in ipairs(list) do
-    if type(name) ~= "string" or name == "" then
+    if name_problem(name) then
       return nil
     end
   end
@@ -99,15 +111,16 @@ end
 ---@return string? param
 function M.read_members(exchange, body)
   local codec = exchange.gateway.client.codec
-  local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1 = binding.members(body, "model", "stream",
-    "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "fallbacks", "stream_options")
+  local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1, _, l1 = binding.members(body, "model", "stream",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "fallbacks", "stream_options", "models")
   if m1 == nil then
     return nil, "the body is no JSON object: " .. tostring(m2)
   end
   local model = m1 and codec.decode("[" .. body:sub(m1, m2) .. "]")
   model = model and model[1]
-  if type(model) ~= "string" or model == "" then
-    return nil, m1 and "model: expected a name" or "model: is required", "model"
+  local problem = name_problem(model)
+  if problem then
+    return nil, "model: " .. (m1 and problem or "is required"), "model"
   end
   local fallbacks = f1 and names_of(codec.decode(body:sub(f1, f2))) or not f1 and NO_FALLBACKS
   if not fallbacks then
@@ -119,7 +132,7 @@ function M.read_members(exchange, body)
       model = model, max_tokens = number_at(body, t1, t2), n = number_at(body, n1, n2),
       max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
     },
-    asks_usage = o1 and true or false,
+    asks_usage = o1 and true or false, lists_models = l1 and true or false,
   }
 end
 
@@ -200,12 +213,16 @@ end
 ---@return surefoot.Route[]?
 ---@return surefoot.Kind? kind
 ---@return string? message
+---@return table? more fields of the failure
 function M.routes_of(exchange, members)
   local key, routes = exchange.key, exchange.gateway.routes
+  if members.lists_models and (key and not key.has_all_models or routes:are_bounded()) then
+    return nil, "invalid_request", "models: names to try next stand in `fallbacks` here", { param = "models" }
+  end
   for i = 0, #members.fallbacks do
     local name = i == 0 and members.model or members.fallbacks[i]
     if key and not key:allows(name) then
-      return nil, "forbidden", ("this key may not use the model %q"):format(name)
+      return nil, "forbidden", ("this key may not use the model %q"):format(name), UNKNOWN_MODEL
     end
   end
   local found, unknown
@@ -215,7 +232,7 @@ function M.routes_of(exchange, members)
     found, unknown = routes:with(members.model, members.fallbacks)
   end
   if not found then
-    return nil, "not_found", ("the model %q is not served here"):format(unknown)
+    return nil, "not_found", ("the model %q is not served here"):format(unknown), UNKNOWN_MODEL
   end
   return found
 end

@@ -163,6 +163,7 @@ end
 
 ---@class surefoot.gateway.Key
 ---@field name string
+---@field has_all_models boolean  no list bounds them
 ---@field private config surefoot.gateway.KeyConfig
 ---@field private allowance table
 ---@field private now (fun(): number)?
@@ -183,7 +184,7 @@ local function new_key(config, options)
     error("gateway.keys: " .. problem, 0)
   end
   local self = { name = config.name, config = config, allowance = allowance, now = options.now, exact = {},
-    prefixes = {} }
+    prefixes = {}, has_all_models = not config.models }
   for _, name in ipairs(config.models or { "*" }) do
     if name:sub(-1) == "*" then
       self.prefixes[#self.prefixes + 1] = name:sub(1, -2)

@@ -115,6 +115,12 @@ function Routes:with(name, fallbacks)
   return all
 end
 
+--- Whether only some names are served.
+---@return boolean
+function Routes:are_bounded()
+  return self.exact ~= nil
+end
+
 --- The names that are served, without wildcards; nil: any.
 ---@return string[]?
 function Routes:names()

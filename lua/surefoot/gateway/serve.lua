@@ -25,10 +25,10 @@ local failure_of, own, refuse, send, tell_way = exchanges.failure_of, exchanges.
 local function keep_alive(exchange, begin)
   local every = exchange.gateway.config.keepalive_comments
   if not every then
-    return nil
+    return
   end
   exchange.wrote_at = ngx.now()
-  return ngx.thread.spawn(function()
+  exchange.keeper = ngx.thread.spawn(function()
     while true do
       local due = exchange.wrote_at + every - ngx.now()
       if due > 0 then
@@ -44,6 +44,19 @@ local function keep_alive(exchange, begin)
       end
     end
   end)
+end
+
+local function end_comments(exchange)
+  if exchange.keeper then
+    ngx.thread.kill(exchange.keeper)
+    exchange.keeper = nil
+  end
+end
+
+-- Ends an answer without the end that a whole one has.
+local function break_off(exchange)
+  exchanges.settle(exchange)
+  ngx.exit(ngx.ERROR)
 end
 
 -- Events that have come together go out together, at the latest when the next one has to be waited for. Now and
@@ -89,10 +102,8 @@ local function way_of(job)
   return fold and fold.endpoint.name, job.call and job.call:info().attempts
 end
 
-local function end_stream(exchange, writer, result, err, keeper)
-  if keeper then
-    ngx.thread.kill(keeper)
-  end
+local function end_stream(exchange, writer, result, err)
+  end_comments(exchange)
   local format = exchange.format
   if result then
     exchange.result = result
@@ -114,8 +125,7 @@ local function end_stream(exchange, writer, result, err, keeper)
   end
   exchange.failure, failure.request_id = failure, exchange.id
   write(exchange, writer():failure(failure), true)
-  exchanges.settle(exchange)
-  ngx.exit(ngx.ERROR) -- without the end that a whole answer has
+  break_off(exchange)
 end
 
 local function serve_stream(exchange, inbound, job)
@@ -125,7 +135,7 @@ local function serve_stream(exchange, inbound, job)
     made = made or exchange.format.events(inbound.context)
     return made
   end
-  local keeper = keep_alive(exchange, function()
+  keep_alive(exchange, function()
     begin_stream(exchange)
   end)
   local stream, err = streams.open(continue.source(job))
@@ -140,16 +150,14 @@ local function serve_stream(exchange, inbound, job)
         if not ok then -- the caller has left
           stream:close()
           exchange.failure = failures.own("cancelled", "the caller has left: " .. tostring(problem))
-          if keeper then
-            ngx.thread.kill(keeper)
-          end
+          end_comments(exchange)
           return ngx.exit(499)
         end
       end
       chunk, err = stream:read()
     end
   end
-  end_stream(exchange, writer, stream and stream:result() or nil, err, keeper)
+  end_stream(exchange, writer, stream and stream:result() or nil, err)
 end
 
 local function serve_whole(exchange, inbound, job)
@@ -191,7 +199,8 @@ local function enter(exchange, job)
   return true
 end
 
-local function watch_caller(options)
+local function watch_caller(exchange, options)
+  exchange.cancel = options.cancel
   ngx.on_abort(function()
     options.cancel:cancel()
     ngx.exit(499)
@@ -223,10 +232,10 @@ local function serve(exchange)
   end
   exchange.model, exchange.streams = members.model, members.streams and exchange.format.events ~= nil
   members.streams = exchange.streams
-  local routes
-  routes, kind, message = inbounds.routes_of(exchange, members)
+  local routes, more
+  routes, kind, message, more = inbounds.routes_of(exchange, members)
   if not routes then
-    return own(exchange, kind, message, { param = "model", code = "model_not_found" })
+    return own(exchange, kind, message, more)
   end
   local options, inbound
   options, message = inbounds.options_of(exchange)
@@ -244,11 +253,26 @@ local function serve(exchange)
   elseif not enter(exchange, job) then
     return
   end
-  watch_caller(options)
+  watch_caller(exchange, options)
   if exchange.streams then
     return serve_stream(exchange, inbound, job)
   end
   return serve_whole(exchange, inbound, job)
+end
+
+-- A fault of the gateway's. Its caller is told as of any failure, and the provider is let go; the log says what it was.
+local function failed(exchange, problem)
+  ngx.log(ngx.ERR, "surefoot.gateway: the request ", exchange.id, ": ", tostring(problem))
+  if exchange.cancel then
+    exchange.cancel:cancel()
+  end
+  end_comments(exchange)
+  local failure = failures.own("error", "the gateway failed; its log tells more")
+  if not ngx.headers_sent then
+    return refuse(exchange, failure)
+  end
+  exchange.failure = failure
+  break_off(exchange)
 end
 
 local function id_of(gateway)
@@ -270,7 +294,10 @@ function M.call(gateway, format)
   }
   ngx.ctx.surefoot = exchange
   gateway.tally:began()
-  serve(exchange)
+  local ok, problem = pcall(serve, exchange)
+  if not ok then
+    failed(exchange, problem)
+  end
   exchanges.settle(exchange)
 end
 
