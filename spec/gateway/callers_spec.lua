@@ -1,5 +1,6 @@
 -- Who may call the gateway, what for, and how much.
 
+local cjson = require "cjson"
 local lab = require "spec.gateway.lab"
 local process = require "spec.support.process"
 local provider = require "spec.support.provider"
@@ -11,8 +12,9 @@ local CONFIG = [[{
   prices = { m = { input = 1000, output = 1000 } },
   gateway = {
     admin_key = "the-operators-own-secret",
+    models = { ["*"] = true, changed = { model = "m", request = { temperature = 0.5 } } },
     keys = {
-      { name = "team-a", key = "]] .. A .. [[", models = { "m", "claude-*" }, concurrency = 1 },
+      { name = "team-a", key = "]] .. A .. [[", models = { "m", "claude-*", "changed" }, concurrency = 1 },
       { name = "team-b", key = "]] .. B .. [[", rate = { requests_per_second = 0.01, burst = 2 } },
       { name = "team-c", key = "]] .. C .. [[", budget = { limit = 0.01, per = "day" } },
     },
@@ -71,6 +73,26 @@ describe("a gateway with keys #once", function()
     assert.equal(403, chat(A, { fallbacks = { "gpt-5" } }).status)
     local smuggled = '{"model":"m","mod\\u0065l":"gpt-5","messages":[]}'
     assert.equal(400, lab.ask(n, "/v1/chat/completions", smuggled, { Authorization = "Bearer " .. A }).status)
+  end)
+
+  it("no others by the list that some relays take for fallbacks", function()
+    local response = chat(A, { models = { "gpt-5" } })
+    assert.same({ 400, "models", 0 }, { response.status, response.json.error.param, p:counters("a").requests })
+  end)
+
+  it("takes a request for what it may use, however much it says", function()
+    local body = [[{"model":"m","max_tokens":1e999,"messages":[{"role":"user","content":"hello"}]}]]
+    local response = lab.ask(n, "/v1/chat/completions", body, { Authorization = "Bearer " .. A })
+    assert.equal(200, response.status, response.body)
+    assert.equal(body, p:counters("a").last_body)
+  end)
+
+  it("asks for the usage of a stream also where it changes the request", function()
+    local response = chat(A, { model = "changed", stream = true })
+    assert.equal(200, response.status, response.body)
+    local sent = cjson.decode(p:counters("a").last_body)
+    assert.same({ 0.5, { include_usage = true } }, { sent.temperature, sent.stream_options })
+    assert.is_nil(response.body:find('"prompt_tokens"', 1, true))
   end)
 
   it("one call at a time", function()

@@ -3,6 +3,7 @@
 local M = {}
 
 local OUTPUT_ESTIMATE = 256 -- tokens, where a request sets no bound
+local MOST_TOKENS = 2 ^ 53
 local NO_TIMEOUT = {}
 
 --- The tokens that a request is taken for before the answer says.
@@ -18,7 +19,8 @@ function M.estimate(client, request, bytes, options)
     return client.config.rate.estimate
   end
   local bound = type(request) == "table" and (request.max_completion_tokens or request.max_tokens)
-  return math.ceil(bytes / 4) + (type(bound) == "number" and bound >= 0 and bound or OUTPUT_ESTIMATE)
+  bound = type(bound) == "number" and bound >= 0 and bound or OUTPUT_ESTIMATE
+  return math.ceil(bytes / 4) + math.min(bound, MOST_TOKENS)
 end
 
 --- What a call's own timeouts replace of the lines'.

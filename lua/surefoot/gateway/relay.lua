@@ -9,6 +9,8 @@ local providers = require "surefoot.provider"
 
 local M = {}
 
+local USAGE = { include_usage = true }
+
 local formats = providers.formats
 local NOTHING = common.NOTHING
 
@@ -70,8 +72,11 @@ local function pass(inbound, variant, changes, codec)
   local body, problem
   if changes or inbound.is_marked then
     local document = inbound.context.document
-    document = inbound.is_marked and inbound.format.as_native(document) or document
-    body, problem = codec.encode(common.changed(document, model, changes))
+    document = common.changed(inbound.is_marked and inbound.format.as_native(document) or document, model, changes)
+    if inbound.wants_usage and document.stream_options == nil then
+      document.stream_options = USAGE
+    end
+    body, problem = codec.encode(document)
     if not body then
       return nil, problem
     end
