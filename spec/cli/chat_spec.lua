@@ -159,6 +159,15 @@ describe("surefoot chat #once", function()
     assert.matches("\n/help tells what can be said", "\n" .. text)
   end)
 
+  it("leaves a terminal alone, whatever a model says", function()
+    local text = "a\27[31mb\27]0;title\7c\194\155d"
+    p:profile("a", { answer = { text = text } })
+    assert.equal(text .. "\n", l:run("chat", "x").stdout)
+    shown = screen.start(l:words("chat", "x"))
+    assert.equal(0, shown:wait_end())
+    assert.matches("^a%[31mb%]0;titlecd\n", shown:text(true))
+  end)
+
   it("forgets a line at Ctrl-C, ends at the second, and has no colours where none are wanted", function()
     shown = screen.start(l:words "chat", { env = { NO_COLOR = "1" } })
     shown:wait "\n> *\n"

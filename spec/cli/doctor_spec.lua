@@ -73,6 +73,16 @@ describe("surefoot doctor #once", function()
     assert.equal(before + 2, p:counters("b").requests)
   end)
 
+  it("believes an answer more than a list that is not there", function()
+    p:profile("a", { sequence = { { status = { code = 404 } } } })
+    l:configure { "a" }
+    assert.equal(1, l:run("doctor").status)
+    p:profile("a", { sequence = { { status = { code = 404 } } } })
+    local result = l:run("doctor", "--ask")
+    assert.same({ 0, "" }, { result.status, result.stderr }, result.stdout)
+    assert.matches("\na +well [^\n]* m?s\n\nThe line is well%.\n$", result.stdout)
+  end)
+
   it("compares the clocks", function()
     local function date(ahead)
       return os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + ahead)

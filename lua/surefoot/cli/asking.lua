@@ -52,6 +52,22 @@ function M.fields(args)
   return fields
 end
 
+--- A text of a provider's as a terminal may show it: without sequences that steer terminals.
+---@param terminal surefoot.Terminal
+---@param text string
+---@param stream "stdout" | "stderr"
+---@return string
+function M.shown(terminal, text, stream)
+  local is_terminal = terminal.is_tty
+  if stream == "stderr" then
+    is_terminal = terminal.error_is_tty
+  end
+  if not is_terminal then
+    return text
+  end
+  return (text:gsub("[%z\1-\8\11-\31\127]", ""):gsub("\194[\128-\159]", ""))
+end
+
 local function picked(from, names)
   local document = {}
   for _, name in ipairs(names) do
@@ -113,7 +129,8 @@ function M.remark(terminal, result)
     terminal:tell "surefoot: the answer was cut by its limit of tokens; --set max_tokens=N sets another"
   end
   for _, call in ipairs(result.tool_calls or {}) do
-    terminal:tell(("surefoot: the model calls a tool: %s %s"):format(call["function"].name, call["function"].arguments))
+    local called = ("surefoot: the model calls a tool: %s %s"):format(call["function"].name, call["function"].arguments)
+    terminal:tell(M.shown(terminal, called, "stderr"))
   end
 end
 

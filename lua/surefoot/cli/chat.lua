@@ -67,7 +67,7 @@ local function show(terminal, stream)
   local last = "\n"
   for chunk in stream:chunks() do
     if chunk.text and chunk.text ~= "" and chunk.index == 1 then
-      terminal:write(chunk.text)
+      terminal:write(asking.shown(terminal, chunk.text, "stdout"))
       if not terminal:flush() then
         stream:close()
         return
@@ -109,7 +109,7 @@ function M.answer(terminal, conversation, question, args, cancel)
   if args.json then
     terminal:json(result and asking.result_document(result) or asking.error_document(err))
   elseif result and args.no_stream and result.text and result.text ~= "" then
-    terminal:print((result.text:gsub("\n$", "")))
+    terminal:print(asking.shown(terminal, result.text:gsub("\n$", ""), "stdout"))
   end
   if result then
     asking.remark(terminal, result)
@@ -118,7 +118,7 @@ function M.answer(terminal, conversation, question, args, cancel)
   elseif err.kind == "cancelled" then
     terminal:tell "cancelled"
   else
-    terminal:complain(tostring(err))
+    terminal:complain(asking.shown(terminal, tostring(err), "stderr"))
   end
   if args.verbose then
     asking.tell(terminal, result or err)

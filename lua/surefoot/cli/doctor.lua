@@ -90,6 +90,11 @@ local function clock_advice(report)
     :format(wrong[1].endpoint)
 end
 
+-- Whether a question would tell more: where there is no list of models, calls may work all the same.
+local function can_be_asked(entry)
+  return entry.ok or entry.kind == "not_found"
+end
+
 -- One question to a line, by a client of its own.
 local function ask(args, name)
   local client, problem = lines.alone(args, name)
@@ -108,7 +113,7 @@ local function ask_all(args, report)
   local functions = {}
   for i, entry in ipairs(report.endpoints) do
     functions[i] = function()
-      if entry.ok then
+      if can_be_asked(entry) then
         entry.answer = ask(args, entry.endpoint)
       end
     end
@@ -126,12 +131,18 @@ local function examine(client, args)
     ask_all(args, report)
   end
   report.advice = clock_advice(report)
+  local all_well = true
   for i, entry in ipairs(report.endpoints) do
     entry.key = key_state(client.config.endpoints[i], entry)
     entry.model = model_state(client.config.model, entry)
-    entry.well = entry.ok and not entry.advice and (not entry.answer or entry.answer.ok)
-    report.ok = report.ok and entry.well
+    if entry.answer then -- which proves more than a list
+      entry.well = entry.answer.ok
+    else
+      entry.well = entry.ok and not entry.advice
+    end
+    all_well = all_well and entry.well
   end
+  report.ok = all_well
   return report
 end
 
@@ -155,7 +166,7 @@ end
 local function state_of(terminal, entry)
   if entry.well then
     return terminal:colour("green", "well")
-  elseif entry.ok and (not entry.answer or entry.answer.ok) then
+  elseif entry.ok and not entry.answer then
     return terminal:colour("yellow", "check")
   end
   return terminal:colour("red", "fails")
@@ -203,7 +214,7 @@ local function print_findings(terminal, report)
     end
   end
   for _, entry in ipairs(report.endpoints) do
-    if not entry.ok or entry.advice then
+    if not entry.well and (not entry.ok or entry.advice) then
       finding(entry.endpoint, entry.message, entry.advice)
     end
     if entry.answer and not entry.answer.ok then
