@@ -46,6 +46,7 @@ local failure_of, trail_of, tell = failure.of, failure.trail, events.tell
 ---@field call table?                          C's call
 ---@field id integer                            of it
 ---@field watched boolean?                     somebody hears of its events
+---@field tape surefoot.Tape?                   what is recorded of it
 ---@field is_probe boolean?                    nobody's call: a line is asked how it is
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
@@ -232,12 +233,18 @@ function questions.encode(job, number)
     job.sizes = job.sizes or {}
     job.sizes[variant] = body and #body or 0
     job.call:encode(number, method, path, headers, body)
+    if job.tape then
+      job.tape:encoded(number, method, path, body)
+    end
   else
     job.call:skip(number, "invalid_request")
   end
 end
 
 function questions.response(job, attempt, endpoint, route, status, headers, body)
+  if job.tape then
+    job.tape:answered(attempt, status, headers, body)
+  end
   local variants = job.plan.variants
   local variant = #variants == 1 and variants[1] or plans.variant_on(job.plan, endpoint, route)
   judge(job, attempt, endpoint, variant, { status = status, headers = headers, body = body })
@@ -247,6 +254,9 @@ local NO_FOLD = { reply = { status = 200, headers = "" } }
 
 -- True and the chunk, if any, when the reader shall hear of it.
 function questions.event(job, attempt, endpoint, route, name, data, must_decide)
+  if job.tape then
+    job.tape:event(attempt, name, data)
+  end
   local fold, action, payload, more = job.folds and job.folds[attempt], nil, nil, nil
   local read, problem = true, nil
   if not fold then
@@ -400,8 +410,13 @@ local function charge(job, result, err)
 end
 
 local function let_go(job)
+  local tape = job.tape
+  local entries = tape and tape:entries()
   job.call:free()
   job.call = nil
+  if tape then
+    tape:write(entries)
+  end
 end
 
 --- The end of a call that has settled: its result, or nil and the error; throws what validate threw.

@@ -14,6 +14,8 @@ local ids = require "surefoot.ids"
 local json = require "surefoot.json"
 local loop = require "surefoot.loop"
 local native = require "surefoot.loop.native"
+local record = require "surefoot.record"
+local replay = require "surefoot.replay"
 local simulate = require "surefoot.simulate"
 
 local M = {}
@@ -93,6 +95,42 @@ function M.new(configuration)
     error("surefoot.new: " .. tostring(problem), 2)
   end
   return problem
+end
+
+--- Writes all that a client hears from now on into a file, for surefoot.replay. See surefoot.record's head.
+---@param given surefoot.Client | surefoot.Config a client, or the configuration of one to be made
+---@param path string a new file; one that is there is replaced
+---@return surefoot.Client client
+function M.record(given, path)
+  local made = given
+  if type(given) ~= "table" or type(path) ~= "string" then
+    error("surefoot.record: expected a client or its configuration, and the path of a file", 2)
+  elseif (getmetatable(given) or {}).__name ~= "surefoot.client" then
+    local ok
+    ok, made = pcall(M.new, given)
+    if not ok then
+      error("surefoot.record: " .. tostring(made):gsub("^.-surefoot%.new: ", ""), 2)
+    end
+  end
+  local recorder, problem = record.new(made, path)
+  if not recorder then
+    error("surefoot.record: " .. problem, 2)
+  end
+  made.recorder = recorder
+  return made
+end
+
+--- Makes a client that answers from a recording, without a network.
+---@param path string
+---@param options surefoot.ReplayOptions?
+---@return surefoot.Client client
+---@return surefoot.Simulation sim whose clock it lives by
+function M.replay(path, options)
+  local ok, made, sim = pcall(replay.new, path, options)
+  if not ok then
+    error("surefoot.replay: " .. tostring(made), 2)
+  end
+  return made, sim
 end
 
 --- Makes a simulation: the real engine on a scripted network and a virtual clock. See surefoot.simulate's head.

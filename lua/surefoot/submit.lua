@@ -126,6 +126,7 @@ function M.start(job)
   if client.watch then
     client.watch:attend(job.scheduler)
   end
+  job.tape = client.recorder and client.recorder:tape(job)
   job.watched = options.on_event ~= nil or client.log ~= nil and client.log.steps
   job.request_id = options.headers and options.headers["x-request-id"] or client.host.new_id()
   local problem
