@@ -69,11 +69,12 @@ function Screen:key(name)
   tmux(self, "send-keys", name)
 end
 
+---@param seconds? number
 ---@return integer exit_code of the program
-function Screen:wait_end()
+function Screen:wait_end(seconds)
   local code = process.wait_for(function()
     return tonumber((process.read(self.dir .. "/code") or ""):match "%d+")
-  end, PATIENCE)
+  end, seconds or PATIENCE)
   return code or error("it does not end:\n" .. self:text(), 2)
 end
 
