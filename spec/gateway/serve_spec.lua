@@ -222,6 +222,14 @@ describe("the gateway #once", function()
       end)
     end
 
+    it("what a provider says, though it is no UTF-8", function()
+      local body = '{"error":{"message":"no \255","code":"c\255","param":"p\255"}}'
+      p:profile("a", { status = { code = 400, body = body } })
+      local response = chat { model = "only-a" }
+      assert.equal(400, response.status, response.body)
+      assert.matches("no", response.json.error.message)
+    end)
+
     it("when to come back", function()
       p:profile("a", { status = { code = 429, headers = { ["retry-after"] = "77" } } })
       p:profile("b", { status = { code = 429, headers = { ["retry-after"] = "77" } } })
@@ -240,9 +248,9 @@ describe("the gateway #once", function()
         refused(lab.question("x", { model = "nobody" })))
       assert.same({ 400, "model", "model: is required" }, refused [[{"messages":[]}]])
       assert.same({ 400, "model", "model: expected a name" }, refused [[{"model":7,"messages":[]}]])
-      for _, name in ipairs { "wild/\r\nx", "wild/\0", "wild/" .. ("x"):rep(252) } do
-        assert.same({ 400, "model", "model: expected a name of at most 256 bytes, without control characters" },
-          refused(lab.question("x", { model = name })))
+      for _, name in ipairs { "wild/\r\nx", "wild/\0", "wild/\255", "wild/" .. ("x"):rep(252) } do
+        assert.same({ 400, "model", "model: expected a name of at most 256 bytes of UTF-8, without control "
+          .. "characters" }, refused(lab.question("x", { model = name })))
         assert.equal("fallbacks", refused(lab.question("x", { fallbacks = { name } }))[2])
       end
       assert.equal(400, refused("{\"model\":\"m\"")[1])
@@ -251,6 +259,10 @@ describe("the gateway #once", function()
       assert.equal(400, refused([[{"model":"m","model":"claude-x","messages":[]}]])[1])
       assert.equal("fallbacks", refused(lab.question("x", { fallbacks = "other" }))[2])
       assert.equal(404, refused(lab.question "x", "/v1/chat/complet")[1])
+      assert.same({ 404, "model", 'the model "a?b" is not served here' }, refused(nil, "/v1/models/a%ffb"))
+      local nowhere = refused(nil, "/v1/%ff" .. ("x"):rep(3000))
+      assert.equal(404, nowhere[1])
+      assert.is_true(#nowhere[3] < 500)
       assert.equal(405, lab.ask(n, "/v1/chat/completions").status)
       assert.same({ 0, 0 }, { p:counters("a").requests, p:counters("b").requests })
     end)

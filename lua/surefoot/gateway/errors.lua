@@ -1,5 +1,7 @@
 --- What a caller of the gateway is told of a failure: status, the fields of an error's body, when to come back.
 
+local well_formed = require("surefoot.client.exposition").well_formed
+
 local M = {}
 
 ---@class surefoot.gateway.Failure
@@ -63,6 +65,15 @@ local function retry_after(err, status)
   end
 end
 
+-- Callers and providers may have sent anything; what cannot be written would be told to nobody.
+local function writable(failure)
+  for _, name in ipairs { "message", "code", "param" } do
+    local text = failure[name]
+    failure[name] = type(text) == "string" and well_formed(text) or text
+  end
+  return failure
+end
+
 --- What the caller is told of an error.
 ---@param err surefoot.Error
 ---@return surefoot.gateway.Failure
@@ -70,7 +81,7 @@ function M.of(err)
   local row = KINDS[err.kind] or KINDS.error
   local status = status_of(err, row)
   local document = type(err.body) == "table" and type(err.body.error) == "table" and err.body.error or {}
-  return {
+  return writable {
     status = status, message = err.message, type = row[2], code = err.code or row[3],
     param = type(document.param) == "string" and document.param or nil, retry_after = retry_after(err, status),
     details = document.details, final = not err.retryable, kind = err.kind,
@@ -88,7 +99,7 @@ function M.own(kind, message, more)
   for name, value in pairs(more or {}) do
     failure[name] = value
   end
-  return failure
+  return writable(failure)
 end
 
 return M

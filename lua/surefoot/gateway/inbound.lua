@@ -85,8 +85,8 @@ end
 local function name_problem(name)
   if type(name) ~= "string" or name == "" then
     return "expected a name"
-  elseif #name > LONGEST_NAME or name:find "%c" then
-    return ("expected a name of at most %d bytes, without control characters"):format(LONGEST_NAME)
+  elseif #name > LONGEST_NAME or name:find "%c" or binding.utf8_error(name) then
+    return ("expected a name of at most %d bytes of UTF-8, without control characters"):format(LONGEST_NAME)
   end
 end
 

@@ -11,6 +11,8 @@ local M = {}
 local ngx = ngx
 local chat = require "surefoot.gateway.format.chat"
 
+local SHOWN = 256 -- bytes of a path or a name, in messages
+
 local calls = {
   ["/chat/completions"] = chat,
   ["/embeddings"] = require "surefoot.gateway.format.embeddings",
@@ -96,7 +98,7 @@ local function list_models(gateway, one)
   elseif data[1] then
     return answer(200, data[1])
   end
-  return refuse("not_found", ("the model %q is not served here"):format(one), { param = "model" })
+  return refuse("not_found", ("the model %q is not served here"):format(one:sub(1, SHOWN)), { param = "model" })
 end
 
 -- ----------------------------------------------------------------------------------------------------- for operators
@@ -202,7 +204,7 @@ function M.serve(gateway)
     return
   end
   refuse("not_found", ("nothing is at %s: calls go to /v1/chat/completions, /v1/responses, /v1/embeddings, "
-    .. "/v1/messages; models are at /v1/models"):format(path), { code = "unknown_path" })
+    .. "/v1/messages; models are at /v1/models"):format(path:sub(1, SHOWN)), { code = "unknown_path" })
 end
 
 return M
