@@ -174,6 +174,10 @@ describe("surefoot chat #once", function()
     shown:key "C-c"
     shown:wait "> ^C\n> *\n"
     assert.is_nil(shown:text(true):find("\27[", 1, true))
+    shown:type "and is asked then"
+    shown:wait "echo: and is asked then\n> *\n"
+    shown:key "C-c"
+    shown:wait "then\n> ^C\n> *\n"
     shown:key "C-c"
     assert.equal(130, shown:wait_end())
   end)

@@ -21,6 +21,7 @@ local HELP = {
 ---@field private conversation surefoot.Conversation
 ---@field private args table
 ---@field private cancel surefoot.Canceller?  of the answer that comes
+---@field private heard integer               interrupts that were meant for the prompt
 local Talk = {}
 Talk.__index = Talk
 
@@ -57,11 +58,12 @@ end
 local function read_line(talk, prompt)
   local terminal = talk.terminal
   terminal:prompt(prompt)
-  local before = process.interrupts()
   local line = io.read "*l"
+  local before = talk.heard
+  talk.heard = process.interrupts()
   if line then
     return line
-  elseif process.interrupts() > before then
+  elseif talk.heard > before then
     terminal:tell ""
     return false
   end
@@ -111,10 +113,12 @@ end
 ---@param args table of surefoot chat
 ---@return integer exit_code
 function M.run(terminal, conversation, args)
-  local talk = setmetatable({ terminal = terminal, conversation = conversation, args = args, cancel = nil }, Talk)
-  local release = interrupt.catch(function()
-    if talk.cancel then
+  local talk = setmetatable({ terminal = terminal, conversation = conversation, args = args, cancel = nil, heard = 0 },
+    Talk)
+  local release = interrupt.catch(function(count)
+    if talk.cancel and count > talk.heard then
       talk.cancel:cancel()
+      talk.heard = count
     end
   end)
   terminal:tell "/help tells what can be said beyond words; /quit ends."
