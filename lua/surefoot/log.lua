@@ -96,6 +96,14 @@ local function sink_of_environment()
     return nil
   end
   local on_stderr = value == "1" or value == "trace"
+  if not on_stderr then
+    local file, problem = io.open(value, "a")
+    if not file then
+      io.stderr:write("surefoot: SUREFOOT_DEBUG: ", problem, "\n")
+      return nil
+    end
+    file:close()
+  end
   return { least = LEVELS.debug, write = on_stderr and to_stderr or to_file(value), steps = value == "trace" }
 end
 

@@ -202,6 +202,17 @@ describe("SUREFOOT_DEBUG", function()
     end
   end)
 
+  it("says when the file cannot be written, and goes on", function()
+    local stderr, seen = io.stderr, {}
+    finally(function() io.stderr = stderr end)
+    io.stderr = { write = function(_, ...) seen[#seen + 1] = table.concat { ... } end }
+    local client = with "/no/such/place/trace.log"
+    assert(client:chat "Hi")
+    io.stderr = stderr
+    assert.equal(1, #seen)
+    assert.matches("^surefoot: SUREFOOT_DEBUG: /no/such/place/trace.log: No such file", seen[1])
+  end)
+
   it("stands beside `log`", function()
     local stderr, seen = io.stderr, 0
     finally(function() io.stderr = stderr end)
