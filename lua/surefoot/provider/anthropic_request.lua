@@ -197,7 +197,7 @@ local TIERS = { auto = "auto", standard_only = "standard_only" }
 
 local function translate(request, codec)
   if type(request.n) == "number" and request.n > 1 then
-    refuse("n", "Anthropic gives one answer to a request, not %d", request.n)
+    refuse("n", "Anthropic gives one answer to a request, not %.14g", request.n)
   end
   local body = left_over(request)
   local system, turns = messages.conversation(request.messages, codec)

@@ -334,6 +334,7 @@ describe("an Anthropic request", function()
     end
     for problem, request in pairs {
       ["n: Anthropic gives one answer to a request, not 2"] = { n = 2, messages = { user "Hi" } },
+      ["n: Anthropic gives one answer to a request, not 1.5"] = { n = 1.5, messages = { user "Hi" } },
       ["messages: expected a list, got nothing"] = {},
       ["messages: Anthropic wants at least one message of the user's, and one that is not empty"] = {
         messages = { { role = "system", content = "s" }, user " " } },
