@@ -9,9 +9,9 @@
 -- name that the answer bears. A model without a price has no cost, rather than a wrong one.
 --
 -- The built-in prices are those of the providers' own APIs for text, in their standard tier: no batch discounts, no
--- audio, no tools that are billed by the call. Every group has its source and the day on which it was read. Models
--- whose price changes with the hour or with a date that is coming are left out. A relay that asks for something else
--- needs prices of its own.
+-- audio, no tools that are billed by the call. Every group has its source and the day, or month, of the copy that it
+-- was taken from. Models whose price changes with the hour or with a date that is coming are left out. A relay that asks
+-- for something else needs prices of its own.
 
 local check = require "surefoot.config.check"
 local words = require "surefoot.config.text"
@@ -26,7 +26,7 @@ local M = {}
 ---@field cache_write_hour number?  the same, kept for an hour (default: as cache_write)
 ---@field long surefoot.LongPrice?  where the price of all tokens depends on the length of the request
 ---@field source string?            of a built-in price
----@field date string?              the day on which it was read there
+---@field date string?              the day, or month, of the copy that it was taken from
 
 ---@class surefoot.LongPrice  what is not given is as for short requests
 ---@field above integer             tokens of input
@@ -62,7 +62,7 @@ M.groups = {
     },
   },
   {
-    source = "https://platform.openai.com/docs/pricing", date = "2026-03-31",
+    source = "https://platform.openai.com/docs/pricing", date = "2026-03",
     models = {
       ["gpt-5"] = { input = 1.25, output = 10, cached_input = 0.125 },
       ["gpt-5.1"] = { input = 1.25, output = 10, cached_input = 0.125 },

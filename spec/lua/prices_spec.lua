@@ -27,7 +27,7 @@ describe("the built-in prices", function()
     local count = 0
     for name, price in pairs(prices.builtin) do
       assert.matches("^https://", price.source, nil, name)
-      assert.matches("^20%d%d%-%d%d%-%d%d$", price.date)
+      assert.matches("^20%d%d%-%d%d%-?%d*$", price.date)
       assert.is_true(price.input > 0 and price.output >= 0, name)
       assert.is_true((price.cached_input or 0) <= price.input, name)
       assert.is_true(not price.long or price.long.above > 0 and price.long.input > price.input, name)
