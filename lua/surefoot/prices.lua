@@ -9,9 +9,9 @@
 -- name that the answer bears. A model without a price has no cost, rather than a wrong one.
 --
 -- The built-in prices are those of the providers' own APIs for text, in their standard tier: no batch discounts, no
--- audio, no tools that are billed by the call. Every group has its source and the day, or month, of the copy that it
--- was taken from. Models whose price changes with the hour or with a date that is coming are left out. A relay that asks
--- for something else needs prices of its own.
+-- audio, no tools that are billed by the call. Every group has its source, and the day or month of the copy of it that
+-- the prices were taken from. Models whose price changes with the hour, or with a date that is coming, are left out. A
+-- relay that asks for something else needs prices of its own.
 
 local check = require "surefoot.config.check"
 local words = require "surefoot.config.text"
