@@ -45,7 +45,7 @@ M.fields = {
   { name = "forward_headers", type = "list", of = { type = "string" }, default = {},
     doc = "names of callers' headers that go on to the provider; credentials and cookies never do" },
   { name = "public", type = "boolean", default = false,
-    doc = "let everybody call on an address that is not loopback, without keys" },
+    doc = "let everybody call on an address that is not loopback, without keys; on loopback: web pages of any host" },
   { name = "admin_key", type = "string",
     doc = "a bearer token, or a password for any user name: /metrics and the status page ask for it "
       .. "(default: they answer loopback only)" },
@@ -84,6 +84,13 @@ end
 function M.is_loopback(listen)
   return listen:find "^unix:" ~= nil or listen:find "^127%.%d+%.%d+%.%d+:%d+$" ~= nil
     or listen:find "^localhost:%d+$" ~= nil or listen:find "^%[::1%]:%d+$" ~= nil
+end
+
+--- The same, but for sockets with a path, which browsers do not reach.
+---@param listen string?
+---@return boolean
+function M.is_loopback_port(listen)
+  return listen ~= nil and not listen:find "^unix:" and M.is_loopback(listen)
 end
 
 --- Checks the table `gateway` of a configuration and completes it. Throws a message without a position.

@@ -2,6 +2,7 @@
 
 local binding = require "surefoot.binding"
 local canceller = require "surefoot.canceller"
+local origins = require "surefoot.gateway.origin"
 
 local M = {}
 
@@ -52,23 +53,33 @@ function M.read_body(gateway)
   return body
 end
 
---- The caller's key: nil and a message where there must be one. No keys: nobody has one.
+local UNKNOWN_KEY = { code = "invalid_api_key" }
+local WRONG_ORIGIN = { code = "origin_not_allowed" }
+
+--- The caller's key: nil and a failure where there must be one. No keys: nobody has one.
 ---@param gateway surefoot.Gateway
 ---@return surefoot.gateway.Key | true | nil key
+---@return surefoot.Kind? kind
 ---@return string? message
+---@return table? more fields of the failure
 function M.key_of(gateway)
   if not gateway.keys then
+    local problem = origins.problem(gateway)
+    if problem then
+      return nil, "forbidden", problem, WRONG_ORIGIN
+    end
     return true
   end
   local var = ngx.var
   local given = var.http_authorization
   local secret = given and given:match "^[Bb][Ee][Aa][Rr][Ee][Rr] +(.-) *$" or var.http_x_api_key or var.http_api_key
   if not secret or secret == "" then
-    return nil, "no API key was given: send it as `Authorization: Bearer KEY`, or as `x-api-key: KEY`"
+    return nil, "unauthorized", "no API key was given: send it as `Authorization: Bearer KEY`, or as `x-api-key: KEY`",
+      UNKNOWN_KEY
   end
   local key = gateway.keys:find(secret)
   if not key then
-    return nil, "the API key is not known here"
+    return nil, "unauthorized", "the API key is not known here", UNKNOWN_KEY
   end
   return key
 end

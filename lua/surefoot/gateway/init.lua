@@ -24,6 +24,7 @@ local M = {}
 ---@field max_timeout number          seconds
 ---@field forwarded table<string, string>  header -> variable of nginx
 ---@field counts_usage boolean        somebody counts tokens or money: streams are asked for their usage
+---@field loopback_only boolean       that is what keeps others out where there are no keys
 ---@field logs boolean                nginx has variables for the access log
 local Gateway = {}
 local mt = { __index = Gateway, __name = "surefoot.gateway" }
@@ -71,6 +72,7 @@ local function make(given, listen)
     max_timeout = config.max_timeout or client.config.timeout.total,
     routes = require("surefoot.gateway.routes").new(client, config.models),
     tally = require("surefoot.gateway.tally").new(), counts_usage = counts_usage(config, client), logs = false,
+    loopback_only = not config.public and gateway_config.is_loopback_port(listen),
   }, mt)
   if config.keys and #config.keys > 0 then
     self.keys = keys.new(config.keys, { shared = client.config.shared })

@@ -4,6 +4,7 @@ local failures = require "surefoot.gateway.errors"
 local inbounds = require "surefoot.gateway.inbound"
 local json = require "surefoot.json"
 local keys = require "surefoot.gateway.keys"
+local origins = require "surefoot.gateway.origin"
 local serve = require "surefoot.gateway.serve"
 
 local M = {}
@@ -66,9 +67,9 @@ local function model_document(name, gateway)
 end
 
 local function find_key(gateway)
-  local key, message = inbounds.key_of(gateway)
+  local key, kind, message, more = inbounds.key_of(gateway)
   if not key then
-    refuse("unauthorized", message, { code = "invalid_api_key" }, { ["www-authenticate"] = "Bearer" })
+    refuse(kind, message, more, { ["www-authenticate"] = kind == "unauthorized" and "Bearer" or nil })
     return nil
   end
   return key
@@ -108,7 +109,8 @@ local function is_operator(gateway)
   local secret = gateway.config.admin_key
   if not secret then
     local address = ngx.var.remote_addr
-    return address:find "^127%." ~= nil or address == "::1" or address:find "^unix:" ~= nil
+    local is_near = address:find "^127%." ~= nil or address == "::1" or address:find "^unix:" ~= nil
+    return is_near and not origins.problem(gateway)
   end
   local given = ngx.var.http_authorization or ""
   local token = given:match "^[Bb]earer +(.+)$"
@@ -124,6 +126,7 @@ local function for_operators(show)
     if not is_operator(gateway) then
       return refuse(gateway.config.admin_key and "unauthorized" or "forbidden",
         gateway.config.admin_key and "this is for those who know admin_key"
+          or origins.problem(gateway)
           or "this is shown on this machine only: set gateway.admin_key to see it from others", nil,
         { ["www-authenticate"] = gateway.config.admin_key and 'Basic realm="surefoot"' or nil })
     end

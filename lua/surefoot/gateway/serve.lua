@@ -10,6 +10,7 @@ local exchanges = require "surefoot.gateway.exchange"
 local failures = require "surefoot.gateway.errors"
 local inbounds = require "surefoot.gateway.inbound"
 local relay = require "surefoot.gateway.relay"
+local spend = require "surefoot.spend"
 local streams = require "surefoot.stream"
 
 local M = {}
@@ -189,6 +190,11 @@ local function enter(exchange, job)
   if not exchange.key then
     return true
   end
+  local unpriced = exchange.key.has_budget and spend.unpriced(exchange.gateway.client, job)
+  if unpriced then
+    own(exchange, "invalid_request", "this key has a budget, and " .. unpriced, { code = "no_price", param = "model" })
+    return false
+  end
   local ticket, kind, message, retry_after, code = exchange.key:enter(job.estimate)
   if not ticket then
     own(exchange, kind, message, { retry_after = retry_after and math.max(1, math.ceil(retry_after)), code = code,
@@ -216,12 +222,13 @@ end
 
 local function serve(exchange)
   local gateway = exchange.gateway
-  local key, problem = inbounds.key_of(gateway)
+  local key, kind, message, more = inbounds.key_of(gateway)
   if not key then
-    return own(exchange, "unauthorized", problem, { code = "invalid_api_key" })
+    return own(exchange, kind, message, more)
   end
   exchange.key = key ~= true and key or nil
-  local body, kind, message = inbounds.read_body(gateway)
+  local body
+  body, kind, message = inbounds.read_body(gateway)
   if not body then
     return own(exchange, kind, message or ("the body is larger than %d bytes"):format(gateway.config.max_body_bytes))
   end
@@ -232,7 +239,7 @@ local function serve(exchange)
   end
   exchange.model, exchange.streams = members.model, members.streams and exchange.format.events ~= nil
   members.streams = exchange.streams
-  local routes, more
+  local routes
   routes, kind, message, more = inbounds.routes_of(exchange, members)
   if not routes then
     return own(exchange, kind, message, more)
