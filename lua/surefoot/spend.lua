@@ -52,17 +52,28 @@ function M.new(client)
   return setmetatable({ config = config, client = client, allowance = allowance, clock = client.host.clock }, Spend)
 end
 
--- The first model of a plan that has no price on an endpoint that may be asked, in words.
-local function unpriced(client, job)
+local function find_unpriced(client, job)
   for _, target in ipairs(job.plan.targets) do
     local endpoint = client.config.endpoints[target.endpoint]
     local asked = job.routes[job.plan.routes[target.route]].model
     if not prices.find(client.config, endpoint, asked, target.model) then
-      return format("spend: no price is known for the model %q on %s: add it to `prices`", asked or target.model,
+      return format("no price is known for the model %q on %s: add it to `prices`", asked or target.model,
         endpoint.name)
     end
   end
   return false
+end
+
+--- The first model of a job that has no price on an endpoint that may be asked, in words; nil where all have one.
+---@param client surefoot.Client
+---@param job surefoot.Job
+---@return string?
+function M.unpriced(client, job)
+  local plan = job.plan
+  if plan.unpriced == nil then
+    plan.unpriced = find_unpriced(client, job)
+  end
+  return plan.unpriced or nil
 end
 
 local function in_words(config)
@@ -79,13 +90,11 @@ end
 function Spend:refusal(job)
   local counts_tokens = job.work.counts_tokens
   if counts_tokens then
-    local problem = job.plan.unpriced
-    if problem == nil then
-      problem = unpriced(self.client, job)
-      job.plan.unpriced = problem
-    end
+    local problem = M.unpriced(self.client, job)
     if problem then
-      return errors.new { kind = "invalid_request", code = "no_price", message = problem, sent = false, attempts = {} }
+      return errors.new {
+        kind = "invalid_request", code = "no_price", message = "spend: " .. problem, sent = false, attempts = {},
+      }
     end
   elseif not job.has_effects then
     return nil -- lists and the like

@@ -130,6 +130,13 @@ describe("a gateway with keys #once", function()
       response.json.error.code, response.headers["x-should-retry"] })
   end)
 
+  it("no models whose price nobody knows to who has a budget", function()
+    local response = chat(C, { model = "unpriced" })
+    assert.same({ 400, "no_price", "model" }, { response.status, response.json.error.code, response.json.error.param })
+    assert.matches("unpriced", response.json.error.message)
+    assert.equal(0, p:counters("a").requests)
+  end)
+
   it("shows its numbers to who knows the operators' secret", function()
     assert.equal(401, lab.ask(n, "/metrics").status)
     assert.equal(401, lab.ask(n, "/status.json", nil, { Authorization = "Bearer " .. A }).status)

@@ -163,6 +163,7 @@ end
 
 ---@class surefoot.gateway.Key
 ---@field name string
+---@field has_budget boolean  what it asks for must have a price
 ---@field has_all_models boolean  no list bounds them
 ---@field private config surefoot.gateway.KeyConfig
 ---@field private allowance table
@@ -183,8 +184,10 @@ local function new_key(config, options)
   if not allowance then
     error("gateway.keys: " .. problem, 0)
   end
-  local self = { name = config.name, config = config, allowance = allowance, now = options.now, exact = {},
-    prefixes = {}, has_all_models = not config.models }
+  local self = {
+    name = config.name, has_budget = config.budget ~= nil, has_all_models = not config.models, config = config,
+    allowance = allowance, now = options.now, exact = {}, prefixes = {},
+  }
   for _, name in ipairs(config.models or { "*" }) do
     if name:sub(-1) == "*" then
       self.prefixes[#self.prefixes + 1] = name:sub(1, -2)
