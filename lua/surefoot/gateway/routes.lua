@@ -95,6 +95,18 @@ function Routes:of(name)
   return routes or nil
 end
 
+-- The names in order, each once: plans are kept by their shape, and there are as many as ways to repeat a name.
+local function distinct(name, others)
+  local names, seen = { name }, { [name] = true }
+  for i = 1, math.min(#others, MOST_FALLBACKS) do
+    local other = others[i]
+    if not seen[other] then
+      seen[other], names[#names + 1] = true, other
+    end
+  end
+  return names
+end
+
 --- The routes of a model and of those that a request names behind it. Nil and the name that is not served.
 ---@param name string
 ---@param fallbacks string[]
@@ -102,13 +114,12 @@ end
 ---@return string? unknown
 function Routes:with(name, fallbacks)
   local all = {}
-  for i = 0, math.min(#fallbacks, MOST_FALLBACKS) do
-    local one = i == 0 and name or fallbacks[i]
+  for i, one in ipairs(distinct(name, fallbacks)) do
     local routes = self:of(one)
     if not routes then
       return nil, one
     end
-    for _, route in ipairs(i == 0 and #fallbacks > 0 and { routes[1] } or routes) do
+    for _, route in ipairs(i == 1 and #fallbacks > 0 and { routes[1] } or routes) do
       all[#all + 1] = route
     end
   end
