@@ -82,6 +82,7 @@ $(eval $(call variant,lua5.1,$(LUA51),))
 $(eval $(call variant,lua5.2,$(LUA52),))
 $(eval $(call variant,lua5.3,$(LUA53),))
 $(eval $(call variant,asan,$(LUA54),$(SANITIZE) -DSF_FAULTS))
+$(eval $(call variant,asan-luajit,$(LUAJIT),$(SANITIZE) -DSF_FAULTS))
 
 # The interpreter for the build with sanitizers. Their library must be loaded first, but only here: programs that link
 # libcurl hang in setlocale under it, so the processes that this one starts go without.
@@ -115,7 +116,7 @@ asan: ## the specs under AddressSanitizer and UBSan
 bench: ## the benchmarks of spec/bench
 bench-lines: ## many lines against one, the story's table: half an hour (ARGS=--quick: seconds)
 simulate: ## fleets of clients on modelled lines, table and plots: minutes (ARGS='S1 S5': these)
-test-hard: ## the long runs: fuzzers, failing allocator, greedy collector, valgrind
+test-hard: ## the long runs: fuzzers, ThreadSanitizer, failing allocator, nginx, greedy collector, valgrind
 
 run-demo: all
 	@lua5.4 -l spec.helper examples/demo.lua
@@ -162,7 +163,21 @@ run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
 	    build/fuzz/$${fuzzer}_corpus $$(ls -d spec/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
-run-test-hard: run-fuzz run-failing run-greedy run-valgrind
+run-test-hard: run-fuzz run-tsan run-failing run-asan-nginx run-greedy run-valgrind
+
+# The only code with two threads of its own: the doorbell.
+build/tsan/doorbell_test: spec/engine/doorbell_test.c $(FLOORS) $(wildcard csrc/*/*.h spec/engine/*.h) Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(COMPILE) -Wno-unused-function -Wno-tsan -O1 -g -fsanitize=thread -o $@ $< $(FLOORS) $(LIBRARIES)
+
+run-tsan: build/tsan/doorbell_test
+	@echo "== the doorbell's threads under ThreadSanitizer"
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R $<
+
+run-asan-nginx: all build/asan-luajit/surefoot/core.so
+	@echo "== nginx with a module under sanitizers"
+	@SUREFOOT_NGINX_BUILD=build/asan-luajit SUREFOOT_NGINX_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	  $(SUITE) lua5.4 -- spec/nginx $(ARGS)
 
 run-failing: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@for script in $(wildcard spec/hard/*.sh); do echo "== $$script"; bash $$script || exit 1; done
@@ -221,4 +236,4 @@ help: ## this list
 FORCE:
 .PHONY: all reference demo test test-all lint format asan bench bench-lines simulate test-hard deps install rockspec \
   clean help FORCE run-demo run-test run-test-all run-lint run-format run-asan run-bench run-bench-lines run-simulate \
-  run-fuzz run-test-hard
+  run-fuzz run-test-hard run-tsan run-asan-nginx run-failing run-greedy run-valgrind
