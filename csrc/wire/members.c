@@ -76,13 +76,27 @@ static int sf_hex(char c)
   return -1;
 }
 
+static bool sf_escapes(char c)
+{
+  switch (c) {
+  case '"':
+  case '\\':
+  case '/':
+  case 'b':
+  case 'f':
+  case 'n':
+  case 'r':
+  case 't':
+  case 'u': return true;
+  default: return false;
+  }
+}
+
 /* At a backslash. */
 static bool sf_skip_escape(sf_scan *scan)
 {
   scan->at++;
-  if (scan->at == scan->end || *scan->at == '\0' || strchr("\"\\/bfnrtu", *scan->at) == NULL) {
-    return sf_refuse(scan, "an unknown escape");
-  }
+  if (scan->at == scan->end || !sf_escapes(*scan->at)) return sf_refuse(scan, "an unknown escape");
   bool unicode = *scan->at++ == 'u';
   for (int i = 0; unicode && i < 4; i++) {
     if (scan->at == scan->end || sf_hex(*scan->at) < 0) return sf_refuse(scan, "four hexadecimal digits expected");
@@ -246,8 +260,10 @@ static uint32_t sf_name_character(const char **at)
     *at += 4;
     return (uint32_t)(sf_hex(text[2]) << 12 | sf_hex(text[3]) << 8 | sf_hex(text[4]) << 4 | sf_hex(text[5]));
   }
-  const char *control = strchr(plain, text[1]);
-  return (uint32_t)(control ? meant[control - plain] : text[1]);
+  for (size_t i = 0; i < sizeof plain - 1; i++) {
+    if (plain[i] == text[1]) return (uint32_t)meant[i];
+  }
+  return (uint32_t)text[1];
 }
 
 static uint32_t sf_fold(uint32_t character)

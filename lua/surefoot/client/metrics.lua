@@ -217,7 +217,8 @@ function M.count(counted, result)
     local usage = result.usage
     local known = usage and not usage.estimated
     local first = result.raw == nil and result.time_to_first_token -- of a stream
-    operations.count(counted, operation, result.model, result.endpoint, nil, result.latency, first,
+    local model = type(result.model) == "string" and result.model or "" -- a server may say anything
+    operations.count(counted, operation, model, result.endpoint, nil, result.latency, first,
       known and usage.input_tokens, known and usage.output_tokens)
   end
 end
