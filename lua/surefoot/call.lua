@@ -389,8 +389,10 @@ function M.turn(job)
   end
 end
 
--- What a stream had shown before it failed.
-local function partial_of(job)
+--- What a stream has shown so far, as a part of a result; nil where that is nothing.
+---@param job surefoot.Job
+---@return surefoot.Result?
+function M.partial(job)
   local fold = job.committed and job.folds[job.committed]
   if fold then
     local read, partial = pcall(folded, job, fold)
@@ -452,7 +454,7 @@ function M.conclude(job, task, accepted, kind, deciding, latency, first_token, r
     result = finished(job, latency, first_token, receipt)
   else
     err = failure_of(job, kind, deciding)
-    err.partial = partial_of(job)
+    err.partial = M.partial(job)
   end
   if spend then
     charge(job, result, err)

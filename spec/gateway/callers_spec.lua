@@ -6,6 +6,7 @@ local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 
 local A, B, C = "sk-team-a-0123456789", "sk-team-b-0123456789", "sk-team-c-0123456789"
+local D, E = "sk-team-d-0123456789", "sk-team-e-0123456789"
 local CONFIG = [[{
   base_url = "%s", api_key = "sk-upstream-0123456789", http_version = "1.1", breaker = false, shared = "%s",
   retry = { max_attempts = 1 },
@@ -16,6 +17,8 @@ local CONFIG = [[{
     keys = {
       { name = "team-a", key = "]] .. A .. [[", models = { "m", "claude-*", "changed" }, concurrency = 1 },
       { name = "team-b", key = "]] .. B .. [[", rate = { requests_per_second = 0.01, burst = 2 } },
+      { name = "team-d", key = "]] .. D .. [[", budget = { limit = 0.15, per = "day" } },
+      { name = "team-e", key = "]] .. E .. [[", budget = { limit = 0.15, per = "day" } },
       { name = "team-c", key = "]] .. C .. [[", budget = { limit = 0.01, per = "day" } },
     },
   },
@@ -129,6 +132,28 @@ describe("a gateway with keys #once", function()
     assert.same({ 429, "insufficient_quota", "budget_spent", "false" }, { response.status, response.json.error.type,
       response.json.error.code, response.headers["x-should-retry"] })
   end)
+
+  for what, row in pairs {
+    ["before the first word"] = { D, { fault = "hang" } },
+    ["before the last one"] = { E, { answer = { chunks = 1000 }, stream = { chunk_delay = 0.01 } } },
+  } do
+    it("no way around a budget by hanging up " .. what, function()
+      local headers = { Authorization = "Bearer " .. row[1] }
+      p:profile("a", row[2])
+      for _ = 1, 3 do -- each about 0.06 dollars
+        local request = lab.question(("word "):rep(20), { stream = true })
+        local connection = lab.open(n, "/v1/chat/completions", request, headers)
+        assert(p:wait("a", function(c) return c.in_flight == 1 end, 5 * lab.pace))
+        if not row[2].fault then
+          assert(connection:take_until "content")
+        end
+        connection:close()
+        assert(lab.at_rest(p, "a"))
+      end
+      local response = chat(row[1])
+      assert.same({ 429, "budget_spent" }, { response.status, response.json.error.code })
+    end)
+  end
 
   it("no models whose price nobody knows to who has a budget", function()
     local response = chat(C, { model = "unpriced" })

@@ -1,6 +1,9 @@
 --- One request of a caller as the gateway keeps it: how it is answered where it fails, how it is counted at the end.
 
+local call = require "surefoot.call"
 local failures = require "surefoot.gateway.errors"
+local prices = require "surefoot.prices"
+local results = require "surefoot.result"
 
 local M = {}
 
@@ -13,6 +16,7 @@ local NOTHING = {}
 ---@field began number
 ---@field key table?          the caller's
 ---@field ticket table?       what it was let in with
+---@field job surefoot.Job?   once it was let in
 ---@field model string?
 ---@field streams boolean
 ---@field id string           of the request
@@ -25,6 +29,21 @@ local NOTHING = {}
 ---@field keeper thread?      sends them
 ---@field cancel surefoot.Canceller?  ends the calls at providers
 ---@field ended boolean?      it was counted
+
+-- What is known of the answer of a request that nginx ended, since its caller left: what had come of it; before that
+-- at least the question was read, by the first line if nobody knows which.
+local function left_with(exchange)
+  local job = exchange.job
+  local partial = call.partial(job)
+  if partial then
+    return partial
+  end
+  local target = job.plan.targets[1]
+  local config = job.client.config
+  local usage = results.estimate(job.body and #job.body or 0, "")
+  local price = prices.find(config, config.endpoints[target.endpoint], job.routes[1].model, target.model)
+  return { usage = usage, cost = price and prices.cost(price, usage) }
+end
 
 -- Gives back what the request was let in with.
 local function leave(exchange, usage, cost)
@@ -62,6 +81,9 @@ function M.settle(exchange)
   exchange.ended = true
   local result, failure = exchange.result, exchange.failure
   local answer = result or failure and failure.partial or NOTHING
+  if exchange.job and not result and not failure then
+    answer = left_with(exchange)
+  end
   local usage, attempts = answer.usage, (result or failure or NOTHING).attempts
   if exchange.ticket then
     leave(exchange, usage, answer.cost)
@@ -69,7 +91,7 @@ function M.settle(exchange)
   local numbers = {
     operation = exchange.format.operation, model = exchange.model, key = exchange.key and exchange.key.name,
     status = ngx.status, kind = failure and failure.kind or not result and "cancelled" or nil,
-    endpoint = (result or failure or NOTHING).endpoint, stream = exchange.streams,
+    endpoint = (failure or answer).endpoint, stream = exchange.streams,
     seconds = ngx.now() - exchange.began, first_token = result and result.time_to_first_token,
     input_tokens = usage and usage.input_tokens, output_tokens = usage and usage.output_tokens, cost = answer.cost,
     attempts = attempts and #attempts or 0,

@@ -147,10 +147,8 @@ local function serve_stream(exchange, inbound, job)
     while chunk do
       local text = chunk.data or writer():chunk(chunk)
       if text ~= "" then
-        local ok, problem = write(exchange, text)
-        if not ok then -- the caller has left
+        if not write(exchange, text) then -- the caller has left
           stream:close()
-          exchange.failure = failures.own("cancelled", "the caller has left: " .. tostring(problem))
           end_comments(exchange)
           return ngx.exit(499)
         end
@@ -260,6 +258,7 @@ local function serve(exchange)
   elseif not enter(exchange, job) then
     return
   end
+  exchange.job = job
   watch_caller(exchange, options)
   if exchange.streams then
     return serve_stream(exchange, inbound, job)
