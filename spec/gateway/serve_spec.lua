@@ -385,6 +385,15 @@ describe("a gateway before lines of several formats #once", function()
       p:counters("a").requests })
   end)
 
+  it("asks for the lines' models now and then, not for every caller", function()
+    for _ = 1, 3 do
+      local response = lab.ask(n, "/v1/models")
+      assert.equal(200, response.status)
+      assert.is_true(#response.json.data > 0)
+    end
+    assert.is_true(p:counters("a").requests + p:counters("b").requests <= 1)
+  end)
+
   it("takes what can be to the best line", function()
     local response = lab.ask(n, "/v1/responses", { model = "m", input = "hello" })
     assert.same({ 200, "chat", "response" }, { response.status, response.headers["x-surefoot-endpoint"],

@@ -25,6 +25,7 @@ local M = {}
 ---@field forwarded table<string, string>  header -> variable of nginx
 ---@field counts_usage boolean        somebody counts tokens or money: streams are asked for their usage
 ---@field loopback_only boolean       that is what keeps others out where there are no keys
+---@field listed { names: string[], at: number }?  models of the lines, where the configuration names none
 ---@field logs boolean                nginx has variables for the access log
 local Gateway = {}
 local mt = { __index = Gateway, __name = "surefoot.gateway" }

@@ -10,6 +10,7 @@ local serve = require "surefoot.gateway.serve"
 local M = {}
 
 local ngx = ngx
+local LISTED_FOR = 10 -- seconds that the lines' lists of models are believed
 local chat = require "surefoot.gateway.format.chat"
 
 local SHOWN = 256 -- bytes of a path or a name, in messages
@@ -40,11 +41,13 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------- models
 
--- The models that a key may see: those of the configuration, or what the lines say that they have.
+-- The models that a key may see: those of the configuration, or what the lines say that they have, asked now and then.
 local function names_of(gateway)
-  local names = gateway.routes:names()
+  local names, listed = gateway.routes:names(), gateway.listed
   if names then
     return names
+  elseif listed and ngx.now() - listed.at < LISTED_FOR then
+    return listed.names
   end
   names = {}
   local models, err = gateway.client:models()
@@ -54,6 +57,7 @@ local function names_of(gateway)
   for i, model in ipairs(models) do
     names[i] = model.id
   end
+  gateway.listed = { names = names, at = ngx.now() }
   return names
 end
 
