@@ -1,4 +1,6 @@
 -- The sum over all workers: exact, and never less than before, whoever is killed, and when.
+local metrics = require "surefoot.gateway.metrics"
+local sim = require "spec.support.sim"
 local slots = require "surefoot.gateway.slots"
 local snapshots = require "surefoot.gateway.snapshots"
 local sums = require "surefoot.gateway.sums"
@@ -181,24 +183,28 @@ describe("snapshots of workers", function()
   end)
 
   it("bound the names of models, not their numbers", function()
-    local a = counting(world)
-    for i = 1, 30 do
-      local b, series = counting(world), {}
-      for k = 1, 100 do
-        series[("chat\tmodel-%d-%d\ta\t"):format(i, k)] = { duration = { count = 1, sum = 1, buckets = { ["7"] = 1 } } }
+    local a = world:worker()
+    for i = 1, 13 do
+      local b = world:worker()
+      for k = 1, 90 do
+        b:ended { model = ("model-%d-%d"):format(i, k) }
       end
-      b.publish { counters = { operations = series } }
-      world.alive[b.pid] = nil
+      b:ended { model = "model-1-1" }
+      assert.is_true(b:publish())
+      world:kill(b)
       world.now = world.now + 10
-      a.store:fold()
+      assert.is_true(a:publish())
     end
-    a.publish()
-    local count, sum = 0, 0
-    for _, one in pairs(a.store:sum().counters.operations) do
-      count, sum = count + 1, sum + one.duration.count
+    local names, sum = 0, 0
+    local operations = metrics.numbers(a.gateway).counters.gateway.operations
+    for _, one in pairs(operations) do
+      names, sum = names + 1, sum + one.duration.count
     end
-    assert.is_true(count <= 1001, count)
-    assert.equal(3000, sum)
+    assert.equal(991, names, "eleven workers' names, and one for all others")
+    assert.equal(13 * 91, sum)
+    assert.equal(14, operations["chat\tmodel-1-1\ta\t"].duration.count)
+    assert.equal(2 * 90, operations["chat\tother\ta\t"].duration.count)
+    sim.settled()
   end)
 
   it("forget the names of those that were folded long ago", function()

@@ -126,31 +126,43 @@ local function read_remainder(self)
   return self.folded
 end
 
-local function count(map)
+local function copy_of(map)
+  local copy = {}
+  for name, value in pairs(map) do
+    copy[name] = value
+  end
+  return copy
+end
+
+local function count_new(series, known)
   local n = 0
-  for _ in pairs(map) do
-    n = n + 1
+  for name in pairs(series) do
+    n = n + (known[name] and 0 or 1)
   end
   return n
 end
 
+-- The operations of a gateway among counters as surefoot.gateway.metrics publishes them.
+local function operations_of(counters)
+  return counters.gateway and counters.gateway.operations or {}
+end
+
 -- Models come and go with reloads and callers: those beyond a bound lose their names, not their numbers.
 local function bound_series(counters, known)
-  local series, bounded = counters.operations, {}
-  if not series or count(series) + count(known or {}) <= MOST_SERIES then
+  local series, bounded = operations_of(counters), {}
+  local new = count_new(series, known)
+  if new == 0 or new + count_new(known, {}) <= MOST_SERIES then
     return counters
   end
   for name, one in pairs(series) do
-    if not (known and known[name]) then
+    if not known[name] then
       name = name:gsub("^(.-)\t[^\t]*", "%1\tother", 1)
     end
     bounded[name] = sums.add(bounded[name] or {}, one)
   end
-  local copy = {}
-  for name, value in pairs(counters) do
-    copy[name] = value
-  end
-  copy.operations = bounded
+  local copy = copy_of(counters)
+  copy.gateway = copy_of(counters.gateway)
+  copy.gateway.operations = bounded
   return copy
 end
 
@@ -178,7 +190,7 @@ local function add_to_remainder(self, gone, now)
     local snapshot = self.dict:get(self.prefix .. "worker:" .. id)
     if snapshot and not remainder.folded[id] then
       local content = assert(json.decode(snapshot))
-      sums.add(remainder.counters, bound_series(content.counters, remainder.counters.operations))
+      sums.add(remainder.counters, bound_series(content.counters, operations_of(remainder.counters)))
       sums.add(remainder.recent, content.recent)
       remainder.folded[id] = now
       changed = true
