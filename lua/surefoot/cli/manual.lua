@@ -36,7 +36,8 @@ local EXIT = {
 }
 
 --- Adds the arguments: there are none.
-function M.configure() end
+function M.configure()
+end
 
 -- ---------------------------------------------------------------------------------------------------------------- roff
 
