@@ -3,7 +3,10 @@
 
 local M = {}
 
+local unpack = unpack or table.unpack
+
 local MOST = 256 -- plans that one client keeps: a program may take its models' names from its own users
+local MOST_SHAPES = 64 -- of plans in common: it may take lists of fallbacks from them, too
 
 ---@class surefoot.Route
 ---@field model string?     nil: operations without a model
@@ -69,20 +72,53 @@ local function key_of(routes)
   return table.concat(parts, "\2")
 end
 
--- C's plan that all lists of routes of one shape have in common, whatever their models; they share its rates, too.
-local function common_plan(client, targets)
+local function count(map)
+  local n = 0
+  for _ in pairs(map) do
+    n = n + 1
+  end
+  return n
+end
+
+local function shape_of(targets)
   local nameless, parts = {}, {}
   for i, target in ipairs(targets) do
     nameless[i] = { route = target.route, endpoint = target.endpoint, variant = target.variant, model = "" }
     parts[i] = target.route .. "," .. target.endpoint .. "," .. target.variant
   end
-  local shape = table.concat(parts, ";")
-  local id = client.common_plans[shape]
-  if not id then
-    id = client.core:plan(nameless)
-    client.common_plans[shape] = id
+  return table.concat(parts, ";"), nameless
+end
+
+-- A plan over C's plan that all lists of routes of one shape have in common, whatever their models; they share its
+-- rates, too. C keeps its plans: beyond MOST_SHAPES, a list ends early, where its shape is known or only the first
+-- route that is served is left. Of single routes there are as many shapes as the configuration allows.
+local function common_plan(client, routes)
+  local head = { unpack(routes) }
+  while true do
+    local targets, variants, places = targets_of(client.config, head)
+    if #targets == 0 then
+      return nil
+    end
+    local shape, nameless = shape_of(targets)
+    local id = client.common_plans[shape]
+    if not id and (#places == 1 or count(client.common_plans) < MOST_SHAPES) then
+      id = client.core:plan(nameless)
+      client.common_plans[shape] = id
+    end
+    if id then
+      return { id = id, targets = targets, variants = variants, routes = places, nameless = true }
+    end
+    for i = #head, places[#places], -1 do
+      head[i] = nil
+    end
   end
-  return id
+end
+
+local function new_plan(client, routes)
+  local targets, variants, places = targets_of(client.config, routes)
+  return #targets > 0 and {
+    id = client.core:plan(targets), targets = targets, variants = variants, routes = places,
+  }
 end
 
 --- What is asked of an endpoint on a route.
@@ -106,16 +142,11 @@ end
 function M.of(client, routes)
   local key = key_of(routes)
   local plan = client.plans[key]
-  if plan == nil then
-    local targets, variants, places = targets_of(client.config, routes)
-    local is_full = client.plan_count >= MOST
-    plan = #targets > 0 and {
-      id = is_full and common_plan(client, targets) or client.core:plan(targets), targets = targets,
-      variants = variants, routes = places, nameless = is_full,
-    }
-    if not is_full then
-      client.plans[key], client.plan_count = plan, client.plan_count + 1
-    end
+  if plan == nil and client.plan_count >= MOST then
+    return common_plan(client, routes)
+  elseif plan == nil then
+    plan = new_plan(client, routes)
+    client.plans[key], client.plan_count = plan, client.plan_count + 1
   end
   return plan or nil
 end
