@@ -3,6 +3,7 @@ local env = require "spec.support.env"
 local exposition = require "spec.lua.exposition"
 local json = require "surefoot.json"
 local nginx = require "spec.support.nginx"
+local written = require "surefoot.gateway.nginx"
 local process = require "spec.support.process"
 
 -- A gateway without calls: requests are counted, nothing is asked.
@@ -108,5 +109,42 @@ describe("a gateway's numbers in nginx #once", function()
     end, 10))
     local document = assert(json.decode(server:get("/status.json").body))
     assert.same({ 71, 3, 71 }, { document.requests.total, document.workers, document.requests.recent.answered })
+  end)
+end)
+
+describe("a worker that is told to go #once", function()
+  local dir, server
+
+  before_each(function()
+    env.need("nginx", "nginx")
+    dir = process.temp_dir "surefoot-leaves"
+    process.write(dir .. "/config.lua",
+      [[return { base_url = "http://127.0.0.1:9/v1", provider = "openai", shared = false, gateway = {} }]])
+    local text = written.write { config = dir .. "/config.lua", listen = "127.0.0.1:8080", directory = dir }
+    server = nginx.start {
+      http = "lua_shared_dict surefoot_gateway 4m;\n" .. (text:match "exit_worker_by_lua_block {.-\n  }" or ""),
+      locations = { ["= /beat"] = [[
+        local dict = ngx.shared.surefoot_gateway
+        for _, name in ipairs(dict:get_keys(0)) do
+          if name:find("beat:" .. ngx.var.arg_pid .. "-", 1, true) then
+            ngx.print(dict:get(name))
+          end
+        end]] },
+      init = ([[require("surefoot.gateway").load(%q, "127.0.0.1:8080")]]):format(dir .. "/config.lua"),
+      init_worker = [[require("surefoot.gateway").start()]],
+    }
+  end)
+
+  after_each(function()
+    server:stop()
+    process.remove_dir(dir)
+  end)
+
+  it("says farewell, so that its numbers are folded at once", function()
+    local pid = server:workers()[1]
+    assert.is_true(tonumber(server:get("/beat?pid=" .. pid).body) > 0)
+    assert.is_number(server:gone(server:reload(), 10))
+    local beat = server:get("/beat?pid=" .. pid).body
+    assert.is_true(beat == "-1" or beat == "", "marked as gone, or folded already: " .. beat)
   end)
 end)

@@ -5,6 +5,7 @@
 --     gateway = { keys = {...}, models = {...} },          -- lua/surefoot/gateway/config.lua
 --   }
 --   gateway:start()   in init_worker      gateway:serve()   in content      gateway:log()   in log
+--   gateway:leave()   in exit_worker
 --
 -- `surefoot gateway config.lua` writes an nginx configuration that does this, and runs it.
 
@@ -112,6 +113,11 @@ function Gateway.log()
   end
 end
 
+--- In exit_worker: publishes the last numbers.
+function Gateway:leave()
+  require("surefoot.gateway.metrics").leave(self)
+end
+
 -- ---------------------------------------------------------------------------- the one gateway of a written nginx.conf
 
 local the_gateway
@@ -151,6 +157,11 @@ end
 --- In the log phase.
 function M.log()
   the_gateway:log()
+end
+
+--- In exit_worker.
+function M.leave()
+  the_gateway:leave()
 end
 
 return M

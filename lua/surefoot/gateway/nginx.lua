@@ -164,6 +164,9 @@ http {
   init_worker_by_lua_block {
     require("surefoot.gateway").start()
   }
+  exit_worker_by_lua_block {
+    require("surefoot.gateway").leave()
+  }
 
   server {
     listen {{listen}};
