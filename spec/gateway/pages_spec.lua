@@ -68,6 +68,13 @@ describe("a gateway on loopback, without keys #once", function()
     end
   end)
 
+  it("shows its numbers to nobody who comes through a proxy", function()
+    start("{}", "127.0.0.1:8080")
+    for _, headers in ipairs { { ["X-Forwarded-For"] = "8.8.8.8" }, { Forwarded = "for=8.8.8.8" } } do
+      assert.same({ 403, 403, 200 }, { (ask("/status.json", headers)), (ask("/metrics", headers)), (call(headers)) })
+    end
+  end)
+
   it("asks nobody where from who has a key, or where everybody may come", function()
     local strange = { Host = "evil.example", Origin = "https://evil.example",
       Authorization = "Bearer sk-0123456789abcdef" }

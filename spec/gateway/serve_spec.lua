@@ -174,6 +174,19 @@ describe("the gateway #once", function()
       assert.same({ "other" }, { sent.model, sent.fallbacks })
     end)
 
+    it("fallbacks that are cut out of the body, wherever they stand, and nothing else", function()
+      for given, sent in pairs {
+        ['{"model":"m","fallbacks":["other"],"seed":12345678901234567890,"messages":[]}'] =
+          '{"model":"m","seed":12345678901234567890,"messages":[]}',
+        ['{ "fallbacks" : ["other"] , "model":"m","t":2.10000000000000000001,"messages":[]}'] =
+          '{  "model":"m","t":2.10000000000000000001,"messages":[]}',
+        ['{"model":"m","messages":[] , "fallb\\u0061cks":["other"]}'] = '{"model":"m","messages":[] }',
+      } do
+        lab.ask(n, "/v1/chat/completions", given)
+        assert.equal(sent, p:counters("a").last_body)
+      end
+    end)
+
     it("a list of them", function()
       local response = lab.ask(n, "/v1/models")
       local names = {}

@@ -94,7 +94,7 @@ function M.settle(exchange)
     endpoint = (failure or answer).endpoint, stream = exchange.streams,
     seconds = ngx.now() - exchange.began, first_token = result and result.time_to_first_token,
     input_tokens = usage and usage.input_tokens, output_tokens = usage and usage.output_tokens, cost = answer.cost,
-    attempts = attempts and #attempts or 0,
+    estimated = usage and usage.estimated, attempts = attempts and #attempts or 0,
   }
   exchange.gateway.tally:ended(numbers)
   if exchange.gateway.logs then

@@ -18,6 +18,7 @@ local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into 
 ---@field last integer
 ---@field streams boolean
 ---@field fallbacks string[]
+---@field fallbacks_at integer[]?  where they stand in the body
 ---@field told table           fields that the client looks at
 ---@field asks_usage boolean   it says itself what it wants to know at the end of a stream
 ---@field lists_models boolean  it has `models`, which OpenRouter and its like take for fallbacks
@@ -143,36 +144,33 @@ function M.read_members(exchange, body)
       model = model, max_tokens = number_at(body, t1, t2), n = number_at(body, n1, n2),
       max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
     },
-    asks_usage = o1 and true or false, lists_models = l1 and true or false,
+    fallbacks_at = f1 and { f1, f2 } or nil, asks_usage = o1 and true or false, lists_models = l1 and true or false,
   }
 end
 
--- The body without the member that only the gateway understands.
-local function without_fallbacks(exchange, inbound, members)
-  if members.fallbacks == NO_FALLBACKS then
-    return true
-  end
-  local codec = exchange.gateway.client.codec
-  local document = codec.decode(inbound.body)
-  if type(document) ~= "table" then
-    return nil, "the body is no JSON document"
-  end
-  document.fallbacks = nil
-  inbound.body, inbound.context.document = assert(codec.encode(document)), document
-  inbound.first, inbound.last = binding.members(inbound.body, "model")
-  return true
+-- A text without the member whose value stands there: cut out, so that all else stays as it came. No quote can be
+-- within its name.
+local function without_member(body, first, last)
+  local closing = body:sub(1, first - 1):match '.*()"'
+  local start = body:sub(1, closing - 1):match '.*()"'
+  local comma_after = body:match("^%s*,()", last + 1)
+  local comma_before = not comma_after and body:sub(1, start - 1):match ".*(),%s*$"
+  return body:sub(1, (comma_before or start) - 1) .. body:sub(comma_after or last + 1)
 end
 
---- The request as the relay takes it. Nil and a message.
+--- The request as the relay takes it: without the member that only the gateway understands.
 ---@param exchange surefoot.gateway.Exchange
 ---@param body string
 ---@param members surefoot.gateway.Members
----@return surefoot.gateway.Inbound?
----@return string? message
+---@return surefoot.gateway.Inbound
 function M.inbound_of(exchange, body, members)
-  local gateway = exchange.gateway
+  local gateway, first, last = exchange.gateway, members.first, members.last
+  if members.fallbacks_at then
+    body = without_member(body, members.fallbacks_at[1], members.fallbacks_at[2])
+    first, last = binding.members(body, "model")
+  end
   local inbound = {
-    format = exchange.format, body = body, first = members.first, last = members.last, streams = members.streams,
+    format = exchange.format, body = body, first = first, last = last, streams = members.streams,
     told = members.told,
     context = {
       codec = gateway.client.codec, model = members.model, id = exchange.id, created = math.floor(ngx.time()),
@@ -180,10 +178,6 @@ function M.inbound_of(exchange, body, members)
   }
   inbound.wants_usage = inbound.streams and gateway.counts_usage and not members.asks_usage
     and exchange.format.path == "/chat/completions" or nil
-  local ok, message = without_fallbacks(exchange, inbound, members)
-  if not ok then
-    return nil, message
-  end
   return inbound
 end
 

@@ -114,7 +114,8 @@ local function is_operator(gateway)
   if not secret then
     local address = ngx.var.remote_addr
     local is_near = address:find "^127%." ~= nil or address == "::1" or address:find "^unix:" ~= nil
-    return is_near and not origins.problem(gateway)
+    local is_forwarded = ngx.var.http_x_forwarded_for or ngx.var.http_forwarded -- by a proxy that is near
+    return is_near and not is_forwarded and not origins.problem(gateway)
   end
   local given = ngx.var.http_authorization or ""
   local token = given:match "^[Bb]earer +(.+)$"

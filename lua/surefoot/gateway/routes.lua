@@ -71,7 +71,11 @@ local function resolve(self, name)
   for i, entry in ipairs(entries == true and { { model = name } } or entries) do
     list[i] = fill(entry, name, rest)
   end
-  local routes = client_config.options({ fallbacks = list }, self.client.config).fallbacks
+  local ok, options = pcall(client_config.options, { fallbacks = list }, self.client.config)
+  if not ok then
+    error((tostring(options):gsub("^fallbacks", ("gateway.models[%q]"):format(name):gsub("%%", "%%%%"))), 0)
+  end
+  local routes = options.fallbacks
   if #list == 1 then
     for _, fallback in ipairs(self.client.config.fallbacks) do
       routes[#routes + 1] = fallback

@@ -242,14 +242,12 @@ local function serve(exchange)
   if not routes then
     return own(exchange, kind, message, more)
   end
-  local options, inbound
+  local options
   options, message = inbounds.options_of(exchange)
-  if options then
-    inbound, message = inbounds.inbound_of(exchange, body, members)
-  end
-  if not inbound then
+  if not options then
     return own(exchange, "invalid_request", message)
   end
+  local inbound = inbounds.inbound_of(exchange, body, members)
   local ok, job, err = pcall(relay.job, gateway.client, inbound, routes, options)
   if not ok then
     return thrown(exchange, job)

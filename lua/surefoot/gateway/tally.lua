@@ -26,6 +26,7 @@ local NANO = 1e9 -- money is counted in whole nanodollars
 ---@field seconds number
 ---@field first_token number?
 ---@field input_tokens integer?
+---@field estimated boolean?      nobody but us has counted the tokens
 ---@field output_tokens integer?
 ---@field cost number?
 ---@field attempts integer
@@ -127,7 +128,8 @@ function Tally:ended(ended)
     grow(self.errors, ended.kind, 1)
   end
   operations.count(self.operations, ended.operation, ended.model, ended.endpoint, ended.kind,
-    math.max(0, ended.seconds), ended.stream and ended.first_token, ended.input_tokens, ended.output_tokens)
+    math.max(0, ended.seconds), ended.stream and ended.first_token, not ended.estimated and ended.input_tokens or nil,
+    not ended.estimated and ended.output_tokens or nil)
   if ended.key then
     count_key(self, ended, outcome, cost)
   end

@@ -5,6 +5,8 @@ local text = require "sim.text"
 
 local M = {}
 
+local MOST_DIMENSIONS = 8192
+
 ---@param input string
 ---@param dimensions integer
 ---@return number[]
@@ -48,7 +50,7 @@ function M.openai(request, ctx)
   local data, bytes = {}, 0
   for i, item in ipairs(inputs) do
     item = type(item) == "table" and table.concat(item, " ") or tostring(item)
-    local values = M.vector(item, tonumber(request.dimensions) or 8)
+    local values = M.vector(item, math.min(tonumber(request.dimensions) or 8, MOST_DIMENSIONS))
     bytes = bytes + #item
     data[i] = {
       object = "embedding", index = i - 1,
