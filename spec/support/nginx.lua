@@ -53,6 +53,13 @@ function M.find()
   return nil, "nginx has no Lua module: install the package libnginx-mod-http-lua"
 end
 
+---A root without capabilities may be told so by nginx, at each start of a worker; it goes on.
+---@param line string of an error.log
+---@return boolean that it is about this machine, and nobody's fault
+function M.is_of_machine(line)
+  return line:find("initgroups(", 1, true) ~= nil
+end
+
 ---As many connections as a worker may have here: nginx warns where they are more than the files that it may open.
 ---@param wanted integer
 ---@return integer
@@ -372,7 +379,8 @@ function Nginx:complaints(allowed)
   end
   for line in self:log():gmatch "[^\n]+" do
     -- without the code cache nginx warns of that, at every start
-    if line:find "%[%l+%] %d+#%d+:" and not line:find("lua_code_cache is off", 1, true) then
+    local is_usual = line:find("lua_code_cache is off", 1, true) or M.is_of_machine(line)
+    if line:find "%[%l+%] %d+#%d+:" and not is_usual then
       note(line)
     end
   end

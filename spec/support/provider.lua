@@ -278,11 +278,14 @@ function Provider:raw(script)
   return self.raw_server:listen(script)
 end
 
+local BAD = { error = true, crit = true, alert = true, emerg = true }
+
 ---@return string[] what nginx complained about
 function Provider:errors()
   local found = {}
   for text in (process.read(self.dir .. "/error.log") or ""):gmatch "[^\n]+" do
-    if text:find "%[error%]" or text:find "%[crit%]" or text:find "%[alert%]" or text:find "%[emerg%]" then
+    local level = text:match "%[(%l+)%] %d+#%d+:"
+    if BAD[level] and not nginx.is_of_machine(text) then
       found[#found + 1] = text
     end
   end
