@@ -104,12 +104,19 @@ function M.need_of_lua(feature)
   end
 end
 
----Leaves the running test out when a program is missing.
+-- What must go well where a program is of any use: containers may forbid it.
+local TRIALS = { strace = { "strace", "-o", "/dev/null", "true" } }
+
+---Leaves the running test out when a program is missing, or may not work here.
 ---@param name string
 ---@param package string the Debian package that has it
 function M.need(name, package)
   if not process.which(name) then
     M.skip(("%s was not found: install the package %s"):format(name, package))
+  end
+  local tried = TRIALS[name] and M.run(TRIALS[name])
+  if tried and tried.status ~= 0 then
+    M.skip(("%s does not work here: %s"):format(name, tried.stderr:match "[^\n]*"))
   end
 end
 

@@ -300,7 +300,8 @@ end
 ---@return integer[] pids of the workers, those that are about to leave included
 function Nginx:workers()
   local pids = {}
-  for pid in (process.read(("/proc/%d/task/%d/children"):format(self.pid, self.pid)) or ""):gmatch "%d+" do
+  local children = process.read(("/proc/%d/task/%d/children"):format(self.pid, self.pid)) -- not every kernel has it
+  for pid in (children or process.capture { "pgrep", "-P", tostring(self.pid) }):gmatch "%d+" do
     pids[#pids + 1] = tonumber(pid)
   end
   return pids
