@@ -98,8 +98,10 @@ describe("surefoot gateway #once", function()
       refused('DIR/config%.lua: modl: unknown key; did you mean "model"%?\n$', "return { modl = 1 }")
       refused("DIR/config%.lua: base_url: plain http to ", "return { base_url = 'http://example.com/v1' }")
       refused('DIR/config%.lua: gateway%.modles: unknown key; did you mean "models"%?\n$', config_of "modles = {}")
-      refused('DIR/config%.lua: fallbacks%[1%]%.endpoint: no endpoint "nobody"',
+      refused('DIR/config%.lua: gateway%.models%["m"%]%[1%]%.endpoint: no endpoint "nobody"',
         config_of [[models = { m = { model = "m", endpoint = "nobody" } }]])
+      refused("DIR/config%.lua: gateway%.keys%[1%]%.budget: needs `prices`",
+        config_of [[keys = { { name = "a", key = "sk-0123456789abcdef", budget = { limit = 1, per = "day" } } }]])
     end)
 
     it("that nginx's Lua takes it, too", function()

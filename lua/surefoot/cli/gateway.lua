@@ -100,6 +100,7 @@ local function read(args)
   client.gateway = nil
   client = checked(name, client_config.resolve, client)
   local gateway = checked(name, gateway_config.check, given.gateway, address.text)
+  checked(name, gateway_config.check_budgets, gateway, client)
   checked(name, routes.new, { config = client }, gateway.models)
   return { config = absolute(name), address = address, client = client, gateway = gateway }
 end

@@ -115,6 +115,17 @@ function M.check(given, listen)
   return config
 end
 
+--- Checks that budgets have prices: what is spent is known by them alone. Throws a message without a position.
+---@param config table checked
+---@param client table the client's configuration, resolved
+function M.check_budgets(config, client)
+  for i, key in ipairs(config.keys or {}) do
+    if key.budget and not client.prices then
+      check.fail(("gateway.keys[%d].budget"):format(i), "needs `prices`, to know what is spent")
+    end
+  end
+end
+
 --- The reference of all keys as Markdown.
 ---@return string
 function M.reference()

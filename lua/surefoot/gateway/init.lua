@@ -49,22 +49,13 @@ local function counts_usage(config, client)
   return client.config.prices ~= nil or client.config.rate ~= nil and client.config.rate.tokens_per_minute ~= nil
 end
 
--- What is spent is known by prices alone.
-local function check_budgets(config, client)
-  for i, key in ipairs(config.keys or {}) do
-    if key.budget and not client.config.prices then
-      error(("gateway.keys[%d].budget: needs `prices`, to know what is spent"):format(i), 0)
-    end
-  end
-end
-
 local function make(given, listen)
   if type(given) ~= "table" then
     error("expected a table of configuration, got a " .. type(given), 0)
   end
   local config = gateway_config.check(given.gateway, listen)
   local client = surefoot.new(without_gateway(given))
-  check_budgets(config, client)
+  gateway_config.check_budgets(config, client.config)
   local forwarded = {}
   for _, name in ipairs(config.forward_headers) do
     forwarded[name] = "http_" .. name:gsub("-", "_")

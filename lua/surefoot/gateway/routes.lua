@@ -73,7 +73,8 @@ local function resolve(self, name)
   end
   local ok, options = pcall(client_config.options, { fallbacks = list }, self.client.config)
   if not ok then
-    error((tostring(options):gsub("^fallbacks", ("gateway.models[%q]"):format(name):gsub("%%", "%%%%"))), 0)
+    local rest_of_message = tostring(options):match "^fallbacks(.*)" or tostring(options)
+    error(("gateway.models[%q]"):format(name) .. rest_of_message, 0)
   end
   local routes = options.fallbacks
   if #list == 1 then
