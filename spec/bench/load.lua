@@ -13,7 +13,7 @@ function M.arguments()
     os.exit(2)
   end
   local file = assert(io.open(path, "rb"))
-  local body = file:read "a"
+  local body = file:read "*a"
   file:close()
   return { url = url, body = body, requests = requests, in_flight = in_flight, submitted = submitted or in_flight }
 end

@@ -20,7 +20,7 @@ function M.arguments()
     os.exit(2)
   end
   local file = assert(io.open(path, "rb"))
-  local body = file:read "a"
+  local body = file:read "*a"
   file:close()
   return {
     url = url, body = body, in_flight = in_flight, streams = streams, seconds = seconds,
@@ -50,7 +50,7 @@ end
 
 local function resident_kb()
   local file = assert(io.open "/proc/self/status")
-  local kilobytes = file:read("a"):match "VmRSS:%s+(%d+)"
+  local kilobytes = file:read("*a"):match "VmRSS:%s+(%d+)"
   file:close()
   return tonumber(kilobytes)
 end
