@@ -418,7 +418,7 @@ describe("a gateway before lines of several formats #once", function()
   end)
 
   it("sends its own reasoning items to nobody else", function()
-    local mark = require("surefoot.gateway.format.responses").mark
+    local mark = require("surefoot.dialect.responses").mark
     p:profile("a", { status = { code = 500 } })
     local input = { { role = "user", content = "a" }, { type = "reasoning", id = "rs_1", summary = {},
       encrypted_content = mark .. '{"text":"b"}' }, { role = "assistant", content = "b" },
@@ -480,7 +480,7 @@ end)
 describe("a gateway with a fault of its own #once", function()
   local BREAKS = [[
     local inbound, serve = require "surefoot.gateway.inbound", require "surefoot.gateway.serve"
-    local options_of, chat = inbound.options_of, require "surefoot.gateway.format.chat"
+    local options_of, chat = inbound.options_of, require "surefoot.dialect.chat"
     inbound.options_of = function(exchange)
       assert(not ngx.var.http_x_break, "broken before the answer")
       return options_of(exchange)

@@ -5,10 +5,10 @@
 -- or a JSON string; then its id is its `custom_id` or `id`, else its number. The row of a failure has the request
 -- again (or, as `line`, what was none), so that a file of them is an input as well.
 
-local chat_format = require "surefoot.gateway.format.chat"
+local chat_format = require "surefoot.dialect.chat"
 local coalesce = require "surefoot.coalesce"
 local continue = require "surefoot.continue"
-local embeddings_format = require "surefoot.gateway.format.embeddings"
+local embeddings_format = require "surefoot.dialect.embeddings"
 local errors = require "surefoot.errors"
 local json = require "surefoot.json"
 local providers = require "surefoot.provider"

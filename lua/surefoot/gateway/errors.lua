@@ -4,13 +4,8 @@ local well_formed = require("surefoot.client.exposition").well_formed
 
 local M = {}
 
----@class surefoot.gateway.Failure
+---@class surefoot.gateway.Failure: surefoot.dialect.Failure
 ---@field status integer
----@field message string
----@field type string          in OpenAI's words
----@field code string?
----@field param string?
----@field details any         of the provider's error
 ---@field retry_after integer? seconds
 ---@field final boolean?       asking the same again is of no use: the caller's SDK shall not
 ---@field kind string          surefoot's

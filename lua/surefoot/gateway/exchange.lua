@@ -12,7 +12,7 @@ local NOTHING = {}
 
 ---@class surefoot.gateway.Exchange
 ---@field gateway surefoot.Gateway
----@field format surefoot.gateway.Format
+---@field format surefoot.Dialect
 ---@field began number
 ---@field key table?          the caller's
 ---@field ticket table?       what it was let in with

@@ -1,5 +1,7 @@
 --- Which path is answered by what.
 
+local chat = require "surefoot.dialect.chat"
+local dialects = require "surefoot.dialect"
 local failures = require "surefoot.gateway.errors"
 local inbounds = require "surefoot.gateway.inbound"
 local json = require "surefoot.json"
@@ -11,16 +13,7 @@ local M = {}
 
 local ngx = ngx
 local LISTED_FOR = 10 -- seconds that the lines' lists of models are believed
-local chat = require "surefoot.gateway.format.chat"
-
 local SHOWN = 256 -- bytes of a path or a name, in messages
-
-local calls = {
-  ["/chat/completions"] = chat,
-  ["/embeddings"] = require "surefoot.gateway.format.embeddings",
-  ["/messages"] = require "surefoot.gateway.format.messages",
-  ["/responses"] = require "surefoot.gateway.format.responses",
-}
 
 local function answer(status, document, headers)
   local text = assert(json.encode(document))
@@ -188,7 +181,7 @@ local gets = {
 function M.serve(gateway)
   local method, path = ngx.req.get_method(), ngx.var.uri
   local bare = path:gsub("^/v1/", "/", 1)
-  local call, get = calls[bare], gets[bare]
+  local call, get = dialects[bare], gets[bare]
   if call then
     if method == "POST" then
       serve.call(gateway, call)

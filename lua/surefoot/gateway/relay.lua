@@ -14,30 +14,9 @@ local USAGE = { include_usage = true }
 local formats = providers.formats
 local NOTHING = common.NOTHING
 
----@class surefoot.gateway.Format
----@field native table<string, true>  providers' formats that are the same
----@field alike table<string, true>?  those whose answers are (default: native)
----@field path string
----@field operation string
----@field farewell string?            what ends a stream that was passed on
----@field mark string?                what stands in a body that is passed on as `as_native` has it
----@field as_native (fun(document: table): table)?
----@field passes (fun(document: table): boolean)?  whether a document may go to such a line as it is (default: it may)
----@field read fun(document: table, context: surefoot.gateway.Context): table?, string?, string?
----@field whole fun(result: surefoot.Result, context: surefoot.gateway.Context): table
----@field events (fun(context: surefoot.gateway.Context): table)?
----@field error fun(fields: surefoot.gateway.Failure): table
-
----@class surefoot.gateway.Context
----@field codec surefoot.Codec
----@field document table?   what the caller asked
----@field model string      the name it asked for
----@field id string
----@field created integer   unix seconds
-
 ---@class surefoot.gateway.Inbound
----@field format surefoot.gateway.Format
----@field context surefoot.gateway.Context
+---@field format surefoot.Dialect
+---@field context surefoot.dialect.Context
 ---@field body string            as it came
 ---@field first integer          where the model's name stands in it, with its quotes
 ---@field last integer
@@ -104,8 +83,9 @@ end
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 
-local function is_alike(inbound, variant)
-  return (inbound.format.alike or inbound.format.native)[variant.provider]
+-- Whether the line speaks the caller's format itself.
+local function is_same(inbound, variant)
+  return inbound.format.native[variant.provider]
 end
 
 local function judge(job, reply, variant)
@@ -114,7 +94,7 @@ local function judge(job, reply, variant)
     return nil, formats[variant.provider].judge(reply, (codec.decode(reply.body)))
   end
   local fields, verdict = operation_of(job, variant).decode(reply, codec, job.request)
-  if fields and not inbound.streams and is_alike(inbound, variant) then
+  if fields and not inbound.streams and is_same(inbound, variant) then
     fields.verbatim = inbound.format.path
   end
   return fields, verdict
@@ -184,7 +164,7 @@ end
 local function fold(job, variant)
   local inbound = job.work.inbound
   local inner = operation_of(job, variant).stream(job.client.codec, job.request)
-  if inbound.alters or not is_alike(inbound, variant) then
+  if inbound.alters or not is_same(inbound, variant) then
     return inner
   end
   return setmetatable({

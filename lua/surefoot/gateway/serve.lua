@@ -290,7 +290,7 @@ end
 --- Serves one request of an operation.
 ---@async
 ---@param gateway surefoot.Gateway
----@param format surefoot.gateway.Format
+---@param format surefoot.Dialect
 function M.call(gateway, format)
   local id, id_given = id_of(gateway)
   local exchange = {

@@ -7,7 +7,7 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
-local keepsake = require "surefoot.gateway.format.responses_keepsake"
+local keepsake = require "surefoot.dialect.responses_keepsake"
 local responses_request = require "surefoot.provider.responses_request"
 
 local M = {}

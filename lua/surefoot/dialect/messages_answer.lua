@@ -1,7 +1,7 @@
 --- Results as documents of Anthropic's Messages API: messages, and errors. Pure.
 
 local common = require "surefoot.provider.common"
-local ids = require "surefoot.gateway.format.messages_ids"
+local ids = require "surefoot.dialect.messages_ids"
 local json = require "surefoot.json"
 
 local M = {}
@@ -31,7 +31,7 @@ end
 
 --- Why the model stopped.
 ---@param result surefoot.Result
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return string reason
 ---@return string? sequence
 function M.stop_of(result, context)
@@ -75,7 +75,7 @@ end
 -- -------------------------------------------------------------------------------------------------------- the content
 
 --- Whether the caller is to see thoughts: only who asks for them expects blocks before the text.
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return boolean
 function M.shows_thinking(context)
   local thinking = some_table((context.document or NOTHING).thinking) or NOTHING
@@ -145,7 +145,7 @@ end
 
 --- The document of a whole answer.
 ---@param result surefoot.Result
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table
 function M.whole(result, context)
   local own = native_blocks(result)
@@ -166,7 +166,7 @@ local TYPES = { [401] = "authentication_error", [402] = "billing_error", [403] =
 local NO_THREADS = { error_code = "thread_unsupported_request", unsupported = { "thread" } }
 
 --- The body of an answer that is an error, and the data of an event that is one.
----@param fields surefoot.gateway.Failure
+---@param fields surefoot.dialect.Failure
 ---@return table
 function M.error(fields)
   local status = fields.status or 500

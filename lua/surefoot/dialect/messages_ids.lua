@@ -12,7 +12,7 @@ local MARK = "surefoot_" -- at the head of ids that are spelled
 
 --- The id that the caller is shown.
 ---@param id any        the provider's
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@param number integer of the call in its answer, for one that has no id
 ---@return string
 function M.shown(id, context, number)

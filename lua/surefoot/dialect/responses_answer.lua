@@ -5,7 +5,7 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
-local keepsake = require "surefoot.gateway.format.responses_keepsake"
+local keepsake = require "surefoot.dialect.responses_keepsake"
 local responses_request = require "surefoot.provider.responses_request"
 
 local M = {}
@@ -16,7 +16,7 @@ local some, some_table, some_text = common.some, common.some_table, common.some_
 local LONGEST = 48 -- of a request's id within those of items, which OpenAI takes up to 64 bytes long
 
 --- A function that makes ids of what an answer consists of.
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return fun(prefix: string, place: integer?): string
 function M.ids(context)
   local id = tostring(context.id):gsub("[^%w_-]", ""):sub(1, LONGEST)
@@ -106,7 +106,7 @@ function M.logprobs_of(document)
 end
 
 --- Whether a request asks for probabilities.
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return boolean
 function M.wants_logprobs(context)
   local document = context.document or NOTHING
@@ -154,7 +154,7 @@ local ECHOED = {
 }
 
 --- A document with nothing said yet.
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@param id string
 ---@return table
 function M.begun(context, id)
@@ -233,7 +233,7 @@ end
 
 --- The document of a whole answer.
 ---@param result surefoot.Result
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table
 function M.whole(result, context)
   local id_of, native = M.ids(context), some_table((some_table(result.message) or NOTHING).native)

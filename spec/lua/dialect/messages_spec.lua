@@ -3,7 +3,7 @@
 local anthropic = require "surefoot.provider.anthropic"
 local formats = require "surefoot.provider".formats
 local json = require "surefoot.json"
-local messages = require "surefoot.gateway.format.messages"
+local messages = require "surefoot.dialect.messages"
 local replay = require "spec.support.replay"
 local streams = require "spec.wire.streams"
 

@@ -6,7 +6,7 @@
 -- line has beside (seed, stop) can be asked for.
 
 local common = require "surefoot.provider.common"
-local input = require "surefoot.gateway.format.responses_input"
+local input = require "surefoot.dialect.responses_input"
 local json = require "surefoot.json"
 
 local M = {}

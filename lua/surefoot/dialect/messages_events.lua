@@ -6,9 +6,9 @@
 -- end, so that each block is written in one piece. The input of a call is a JSON object, as callers demand; arguments
 -- that cannot become one are held, and written as `messages_answer.unreadable`.
 
-local answer = require "surefoot.gateway.format.messages_answer"
+local answer = require "surefoot.dialect.messages_answer"
 local common = require "surefoot.provider.common"
-local ids = require "surefoot.gateway.format.messages_ids"
+local ids = require "surefoot.dialect.messages_ids"
 local json = require "surefoot.json"
 
 local M = {}
@@ -17,7 +17,7 @@ local byte, concat, find, sub = string.byte, table.concat, string.find, string.s
 local null, NOTHING = json.null, common.NOTHING
 local some_table, some_text = common.some_table, common.some_text
 
----@class surefoot.gateway.MessagesBlock
+---@class surefoot.dialect.MessagesBlock
 ---@field kind "text" | "thinking" | "tool_use"
 ---@field index integer?   once it has begun
 ---@field head string?     what stands around its pieces, once it has begun
@@ -32,21 +32,21 @@ local some_table, some_text = common.some_table, common.some_text
 ---@field skip boolean?    they end in a backslash
 ---@field over boolean?    they are whole
 
----@class surefoot.gateway.MessagesEvents
----@field private context surefoot.gateway.Context
+---@class surefoot.dialect.MessagesEvents
+---@field private context surefoot.dialect.Context
 ---@field private thinks boolean      the caller is shown thoughts
 ---@field private begun boolean
 ---@field private count integer       blocks that have begun
----@field private open surefoot.gateway.MessagesBlock?    the one that is written
----@field private waiting surefoot.gateway.MessagesBlock[] those behind it
----@field private calls table<any, surefoot.gateway.MessagesBlock>  by their index
+---@field private open surefoot.dialect.MessagesBlock?    the one that is written
+---@field private waiting surefoot.dialect.MessagesBlock[] those behind it
+---@field private calls table<any, surefoot.dialect.MessagesBlock>  by their index
 ---@field private numbered integer    calls so far
 local Events = {}
 Events.__index = Events
 
 --- Writes an answer in pieces.
----@param context surefoot.gateway.Context
----@return surefoot.gateway.MessagesEvents
+---@param context surefoot.dialect.Context
+---@return surefoot.dialect.MessagesEvents
 function M.new(context)
   return setmetatable({ context = context, thinks = answer.shows_thinking(context), begun = false, count = 0,
     open = nil, waiting = {}, calls = {}, numbered = 0 }, Events)
@@ -342,7 +342,7 @@ function Events:finish(result)
 end
 
 --- An event that says that the answer will not be completed.
----@param fields surefoot.gateway.Failure
+---@param fields surefoot.dialect.Failure
 ---@return string
 function Events:failure(fields)
   return framed(self, "error", answer.error(fields))

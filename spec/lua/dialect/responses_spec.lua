@@ -1,5 +1,5 @@
 local anthropic = require "surefoot.provider.anthropic_answer"
-local format = require "surefoot.gateway.format.responses"
+local format = require "surefoot.dialect.responses"
 local json = require "surefoot.json"
 local provider = require "surefoot.provider.responses"
 local replay = require "spec.support.replay"

@@ -2,7 +2,7 @@
 --- read nothing else then; lines of other formats give numbers, which become that here.
 
 local binding = require "surefoot.binding"
-local chat = require "surefoot.gateway.format.chat"
+local chat = require "surefoot.dialect.chat"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 
@@ -35,7 +35,7 @@ end
 
 --- The document of an answer.
 ---@param result surefoot.Result
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table
 function M.whole(result, context)
   local data, usage, packs = {}, result.usage, wants_base64(context.document)

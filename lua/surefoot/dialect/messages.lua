@@ -2,10 +2,10 @@
 --- they are; for others the request is translated (messages_request, messages_turns), and the answer is written here as
 --- the API would have given it (messages_answer, messages_events).
 
-local answer = require "surefoot.gateway.format.messages_answer"
-local events = require "surefoot.gateway.format.messages_events"
-local request = require "surefoot.gateway.format.messages_request"
-local turns = require "surefoot.gateway.format.messages_turns"
+local answer = require "surefoot.dialect.messages_answer"
+local events = require "surefoot.dialect.messages_events"
+local request = require "surefoot.dialect.messages_request"
+local turns = require "surefoot.dialect.messages_turns"
 
 local M = {}
 

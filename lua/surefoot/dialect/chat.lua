@@ -54,7 +54,7 @@ end
 
 --- The document of a whole answer.
 ---@param result surefoot.Result
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table
 function M.whole(result, context)
   return {
@@ -67,16 +67,16 @@ function M.whole(result, context)
   }
 end
 
----@class surefoot.gateway.ChatEvents
----@field private context surefoot.gateway.Context
+---@class surefoot.dialect.ChatEvents
+---@field private context surefoot.dialect.Context
 ---@field private begun table<integer, true>  choices whose role was told
 ---@field private has_usage boolean           the caller wants it
 local Events = {}
 Events.__index = Events
 
 --- Writes an answer in pieces.
----@param context surefoot.gateway.Context
----@return surefoot.gateway.ChatEvents
+---@param context surefoot.dialect.Context
+---@return surefoot.dialect.ChatEvents
 function M.events(context)
   local options = context.document and common.some_table(context.document.stream_options)
   return setmetatable({
@@ -121,14 +121,14 @@ function Events:finish(result)
 end
 
 --- An event that says that the answer will not be completed.
----@param fields surefoot.gateway.Failure
+---@param fields surefoot.dialect.Failure
 ---@return string
 function Events:failure(fields)
   return "data: " .. assert(self.context.codec.quick(M.error(fields))) .. "\n\n"
 end
 
 --- The body of an answer that is an error.
----@param fields surefoot.gateway.Failure
+---@param fields surefoot.dialect.Failure
 ---@return table
 function M.error(fields)
   return { error = {

@@ -7,7 +7,7 @@
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local shown = require "surefoot.provider.anthropic_messages".shown
-local turns = require "surefoot.gateway.format.messages_turns"
+local turns = require "surefoot.dialect.messages_turns"
 
 local M = {}
 
@@ -315,7 +315,7 @@ end
 
 --- The request, or nil, what is wrong with the caller's, and the field at fault.
 ---@param document table
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table? request
 ---@return string? message
 ---@return string? param

@@ -4,7 +4,7 @@ local json = require "surefoot.json"
 
 local M = {}
 
----@class surefoot.gateway.ResponsesFrames
+---@class surefoot.dialect.ResponsesFrames
 ---@field private codec surefoot.Codec
 ---@field private number integer  of the next event
 ---@field private out string[]    events to be taken
@@ -13,7 +13,7 @@ Frames.__index = Frames
 
 --- No events yet.
 ---@param codec surefoot.Codec
----@return surefoot.gateway.ResponsesFrames
+---@return surefoot.dialect.ResponsesFrames
 function M.new(codec)
   return setmetatable({ codec = codec, number = 0, out = {} }, Frames)
 end

@@ -1,13 +1,13 @@
 --- Callers who speak OpenAI's Responses API, in front of any provider. No state is kept: the caller sends the whole
 --- conversation, and what a line wants back beside it stands in the items that the caller keeps (responses_keepsake).
 
-local chat = require "surefoot.gateway.format.chat"
+local chat = require "surefoot.dialect.chat"
 local common = require "surefoot.provider.common"
-local responses_answer = require "surefoot.gateway.format.responses_answer"
-local responses_events = require "surefoot.gateway.format.responses_events"
-local responses_input = require "surefoot.gateway.format.responses_input"
-local responses_keepsake = require "surefoot.gateway.format.responses_keepsake"
-local responses_request = require "surefoot.gateway.format.responses_request"
+local responses_answer = require "surefoot.dialect.responses_answer"
+local responses_events = require "surefoot.dialect.responses_events"
+local responses_input = require "surefoot.dialect.responses_input"
+local responses_keepsake = require "surefoot.dialect.responses_keepsake"
+local responses_request = require "surefoot.dialect.responses_request"
 
 local M = {}
 
@@ -21,7 +21,7 @@ M.mark = responses_keepsake.MARK
 
 --- The caller's document as a chat request.
 ---@param document table
----@param context surefoot.gateway.Context
+---@param context surefoot.dialect.Context
 ---@return table? request
 ---@return string? message
 ---@return string? param

@@ -1,4 +1,4 @@
-local format = require "surefoot.gateway.format.responses"
+local format = require "surefoot.dialect.responses"
 local json = require "surefoot.json"
 local providers = require "surefoot.provider"
 local replay = require "spec.support.replay"

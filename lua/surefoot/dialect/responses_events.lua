@@ -5,11 +5,11 @@
 -- The last event holds the answer as the events before it told it, whole. A failure is an `error` event, which SDKs
 -- throw, and `response.failed`; nothing is said to be done then that is not.
 
-local answer = require "surefoot.gateway.format.responses_answer"
+local answer = require "surefoot.dialect.responses_answer"
 local common = require "surefoot.provider.common"
-local frames = require "surefoot.gateway.format.responses_frames"
+local frames = require "surefoot.dialect.responses_frames"
 local json = require "surefoot.json"
-local keepsake = require "surefoot.gateway.format.responses_keepsake"
+local keepsake = require "surefoot.dialect.responses_keepsake"
 local pieces = require "surefoot.provider.pieces"
 
 local M = {}
@@ -17,7 +17,7 @@ local M = {}
 local null, NOTHING = json.null, common.NOTHING
 local some_table, some_text = common.some_table, common.some_text
 
----@class surefoot.gateway.ResponsesItem
+---@class surefoot.dialect.ResponsesItem
 ---@field kind string          "reasoning", "message", "call"
 ---@field index integer        its place in the output, from 0
 ---@field id string
@@ -31,22 +31,22 @@ local some_table, some_text = common.some_table, common.some_text
 ---@field left boolean?        something else was said since
 ---@field item table?          as it was when it was done
 
----@class surefoot.gateway.ResponsesEvents
----@field private context surefoot.gateway.Context
+---@class surefoot.dialect.ResponsesEvents
+---@field private context surefoot.dialect.Context
 ---@field private id_of fun(prefix: string, place: integer?): string
 ---@field private wants_logprobs boolean
----@field private frames surefoot.gateway.ResponsesFrames
----@field private items surefoot.gateway.ResponsesItem[]  in the order of the output
----@field private current surefoot.gateway.ResponsesItem?
----@field private calls table<integer, surefoot.gateway.ResponsesItem>  by the chunks' index
+---@field private frames surefoot.dialect.ResponsesFrames
+---@field private items surefoot.dialect.ResponsesItem[]  in the order of the output
+---@field private current surefoot.dialect.ResponsesItem?
+---@field private calls table<integer, surefoot.dialect.ResponsesItem>  by the chunks' index
 ---@field private says table<string, true>  kinds of text that were shown
 ---@field private document table?  once it has begun
 local Events = {}
 Events.__index = Events
 
 --- Writes an answer in pieces.
----@param context surefoot.gateway.Context
----@return surefoot.gateway.ResponsesEvents
+---@param context surefoot.dialect.Context
+---@return surefoot.dialect.ResponsesEvents
 function M.new(context)
   return setmetatable({
     context = context, id_of = answer.ids(context), wants_logprobs = answer.wants_logprobs(context),
@@ -412,7 +412,7 @@ function Events:finish(result)
 end
 
 --- The events of an answer that will not be completed.
----@param fields surefoot.gateway.Failure
+---@param fields surefoot.dialect.Failure
 ---@return string
 function Events:failure(fields)
   begin(self)

@@ -1,9 +1,9 @@
 -- Answers as Anthropic's Messages API gives them, whole and in pieces. Streams are written from the chunks of every
 -- provider's recorded answers and of made-up ones, and read again by surefoot's own reader of that API.
-local answer = require "surefoot.gateway.format.messages_answer"
+local answer = require "surefoot.dialect.messages_answer"
 local formats = require "surefoot.provider".formats
 local json = require "surefoot.json"
-local messages = require "surefoot.gateway.format.messages"
+local messages = require "surefoot.dialect.messages"
 local replay = require "spec.support.replay"
 local streams = require "spec.wire.streams"
 

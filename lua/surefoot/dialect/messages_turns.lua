@@ -6,7 +6,7 @@
 -- no other can read. Thoughts without a signature are another provider's; nobody takes them back.
 
 local common = require "surefoot.provider.common"
-local ids = require "surefoot.gateway.format.messages_ids"
+local ids = require "surefoot.dialect.messages_ids"
 local json = require "surefoot.json"
 local shown = require "surefoot.provider.anthropic_messages".shown
 
@@ -252,7 +252,7 @@ end
 
 -- -------------------------------------------------------------------------------------------------------- assistants
 
----@class surefoot.gateway.MessagesTurn  what an assistant has said
+---@class surefoot.dialect.MessagesTurn  what an assistant has said
 ---@field texts string[]
 ---@field calls table[]
 ---@field items table[]  its blocks, for lines of Anthropic's
