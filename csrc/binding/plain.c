@@ -1,6 +1,6 @@
 /*
- * plain.c: core.is_plain, core.utf8_error, core.between, core.unique_id: small questions about Lua values that are asked
- * for every request or event and cost too much in Lua.
+ * plain.c: core.is_plain, core.utf8_error, core.well_formed, core.between, core.unique_id: small questions about Lua
+ * values that are asked for every request or event and cost too much in Lua.
  */
 #include <math.h>
 #include <stdio.h>
@@ -80,6 +80,31 @@ static int core_utf8_error(lua_State *L)
   return 1;
 }
 
+/* core.well_formed(text, replacement) -> the text with the replacement wherever it is no UTF-8 */
+static int core_well_formed(lua_State *L)
+{
+  size_t length, width;
+  const char *text = luaL_checklstring(L, 1, &length), *replacement = luaL_checklstring(L, 2, &width);
+  size_t good = sf_utf8_check(text, length);
+  if (good == length) {
+    lua_pushvalue(L, 1);
+    return 1;
+  }
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  while (good < length) {
+    luaL_addlstring(&buffer, text, good);
+    luaL_addlstring(&buffer, replacement, width);
+    size_t gone = good + sf_utf8_subpart(text + good, length - good);
+    text += gone;
+    length -= gone;
+    good = sf_utf8_check(text, length);
+  }
+  luaL_addlstring(&buffer, text, length);
+  luaL_pushresult(&buffer);
+  return 1;
+}
+
 /*
  * core.between(data, head, tail) -> what stands between the two, or nothing: data begins or ends otherwise, or what is
  * there is empty or more than the plain characters of a JSON string (a quote, an escape, a control character).
@@ -143,7 +168,11 @@ static int core_unique_id(lua_State *L)
 void sf_open_plain(lua_State *L)
 {
   static const luaL_Reg functions[] = {
-    { "is_plain", core_is_plain }, { "utf8_error", core_utf8_error }, { "between", core_between }, { NULL, NULL }
+    { "is_plain", core_is_plain },
+    { "utf8_error", core_utf8_error },
+    { "well_formed", core_well_formed },
+    { "between", core_between },
+    { NULL, NULL },
   };
   luaL_setfuncs(L, functions, 0);
   memset(lua_newuserdata(L, sizeof(sf_id_source)), 0, sizeof(sf_id_source));

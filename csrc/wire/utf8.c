@@ -1,4 +1,4 @@
-/* utf8.c: the check of well-formedness; see utf8.h. */
+/* utf8.c: well-formedness; see utf8.h. */
 #include "utf8.h"
 
 #include <string.h>
@@ -23,10 +23,26 @@ static int lead(uint8_t byte, uint8_t *low, uint8_t *high)
   return -1;
 }
 
+/* Whether a character stands at the beginning; *length: its bytes, or those of its beginning that may stand so (at least
+ * one). */
+static bool character(const uint8_t *bytes, size_t left, size_t *length)
+{
+  uint8_t low, high;
+  int tail = lead(bytes[0], &low, &high);
+  *length = 1;
+  for (int i = 0; i < tail; i++) {
+    if (*length == left || bytes[*length] < low || bytes[*length] > high) return false;
+    *length += 1;
+    low = 0x80;
+    high = 0xBF;
+  }
+  return tail >= 0;
+}
+
 size_t sf_utf8_check(const char *text, size_t length)
 {
   const uint8_t *bytes = (const uint8_t *)text;
-  size_t at = 0;
+  size_t at = 0, width;
   while (at < length) {
     uint64_t word;
     if (length - at >= sizeof word) {
@@ -36,15 +52,15 @@ size_t sf_utf8_check(const char *text, size_t length)
         continue;
       }
     }
-    uint8_t low, high;
-    int tail = lead(bytes[at], &low, &high);
-    if (tail < 0 || (size_t)tail >= length - at) return at;
-    for (int i = 1; i <= tail; i++) {
-      if (bytes[at + (size_t)i] < low || bytes[at + (size_t)i] > high) return at;
-      low = 0x80;
-      high = 0xBF;
-    }
-    at += (size_t)tail + 1;
+    if (!character(bytes + at, length - at, &width)) return at;
+    at += width;
   }
   return length;
+}
+
+size_t sf_utf8_subpart(const char *text, size_t length)
+{
+  size_t width = 0;
+  if (length > 0) (void)character((const uint8_t *)text, length, &width);
+  return width;
 }

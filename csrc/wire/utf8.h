@@ -12,6 +12,10 @@ SF_BEGIN_DECLS
 /* Offset of the first byte that is not part of well-formed UTF-8, or `length` when the whole text is. */
 size_t sf_utf8_check(const char *text, size_t length);
 
+/* How many bytes, where a check has stopped, one replacement stands for: a "maximal subpart" (Unicode 15, 3.9; what
+ * WHATWG's decoders do). */
+size_t sf_utf8_subpart(const char *text, size_t length);
+
 SF_END_DECLS
 
 #endif

@@ -87,6 +87,15 @@ local quote, quote_big = quoter(true), quoter(false)
 ---@type fun(s: string): integer? position of the first byte at fault, nil when the whole string is well-formed
 M.invalid_utf8 = core.utf8_error
 
+--- A string as well-formed UTF-8: what is none in it is replaced as the web's decoders do it, one replacement for each
+--- maximal subpart of a character.
+---@param s string
+---@param replacement string?  default: U+FFFD
+---@return string
+function M.well_formed(s, replacement)
+  return core.well_formed(s, replacement or "\239\191\189")
+end
+
 local Problem = {}
 
 local function path_text(w, depth)

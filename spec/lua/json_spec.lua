@@ -123,6 +123,45 @@ describe("json.invalid_utf8", function()
   end)
 end)
 
+describe("json.well_formed", function()
+  local FFFD = "\239\191\189"
+  local good = { "a", "\195\169", "\226\130\172", "\240\159\152\128", "z" }
+  -- What is no UTF-8, and how many replacements stand for it.
+  local bad = { ["\255"] = 1, ["\128"] = 1, ["\192\128"] = 2, ["\237\160\128"] = 3, ["\226\130"] = 1,
+    ["\240\159\152"] = 1, ["\240\159\226"] = 2, ["\244\144\128\128"] = 4, ["\128\128"] = 2 }
+
+  it("leaves what is well-formed as it is", function()
+    assert.equal(table.concat(good), json.well_formed(table.concat(good)))
+    assert.equal("", json.well_formed "")
+  end)
+
+  it("replaces what is not, between any two characters", function()
+    for bytes, count in pairs(bad) do
+      for place = 0, #good do
+        local head, tail = table.concat(good, "", 1, place), table.concat(good, "", place + 1)
+        assert.equal(head .. FFFD:rep(count) .. tail, json.well_formed(head .. bytes .. tail))
+        assert.equal(head .. ("?"):rep(count) .. tail, json.well_formed(head .. bytes .. tail, "?"))
+      end
+    end
+  end)
+
+  it("leaves nothing that is not, whatever stands in the midst of a character", function()
+    local text = table.concat(good)
+    for place = 1, #text do
+      for bytes in pairs(bad) do
+        local repaired = json.well_formed(text:sub(1, place) .. bytes .. text:sub(place + 1))
+        assert.is_nil(json.invalid_utf8(repaired))
+        assert.truthy(repaired:find(FFFD, 1, true))
+      end
+    end
+  end)
+
+  it("takes long texts of nothing else", function()
+    assert.equal(("?"):rep(2 ^ 20), json.well_formed(("\255"):rep(2 ^ 20), "?"))
+    assert.equal(("ab?"):rep(2 ^ 18), json.well_formed(("ab\200"):rep(2 ^ 18), "?"))
+  end)
+end)
+
 describe("json.decode", function()
   it("reads numbers as Lua would write them", function()
     local value = json.decode '{"n":15,"f":0.5,"list":[1,2.0,-3],"big":1e300}'

@@ -210,39 +210,14 @@ end
 
 -- -------------------------------------------------------------------------------------------------------------- output
 
-local REPLACEMENT = "\239\191\189" -- U+FFFD
-
-local LONGEST_RUN = 4096
-
--- Of a run of bytes beyond ASCII.
-local function clean_run(run)
-  local parts, bad = {}, json.invalid_utf8(run)
-  if bad and #run > LONGEST_RUN then
-    return REPLACEMENT
-  end
-  while bad do
-    parts[#parts + 1] = run:sub(1, bad - 1) .. REPLACEMENT
-    run = run:sub(bad + 1)
-    bad = json.invalid_utf8(run)
-  end
-  return table.concat(parts) .. run
-end
-
--- Well-formed UTF-8: one byte that is not must not keep readers from a whole file.
-local function clean(text)
-  if not json.invalid_utf8(text) then
-    return text
-  end
-  return (text:gsub("[\128-\255]+", clean_run))
-end
-
 local function quoted(value)
-  return assert(json.encode(type(value) == "string" and clean(value) or value))
+  return assert(json.encode(type(value) == "string" and json.well_formed(value) or value))
 end
 
--- On one line: between the tokens of a document a line's end means nothing.
+-- On one line, as UTF-8: between the tokens of a document a line's end means nothing, and one bad byte must not keep
+-- readers from a whole file.
 local function on_one_line(text)
-  return (text:gsub("[\r\n]+", " "))
+  return (json.well_formed(text):gsub("[\r\n]+", " "))
 end
 
 local function provider_of(client, name)
@@ -256,7 +231,7 @@ end
 local function document_of(client, row, result, id)
   local target = row.target
   if result.raw and not result.continued and target.verbatim[provider_of(client, result.endpoint)] then
-    return on_one_line(clean(result.raw))
+    return on_one_line(result.raw)
   end
   local whole = target.whole(result, { model = result.model, id = id, created = os.time() })
   return assert(json.encode(whole))

@@ -9,7 +9,7 @@
 -- "" is left out. Whatever a name holds, the text stays well-formed.
 
 local buckets = require "surefoot.client.buckets"
-local core = require "surefoot.binding"
+local json = require "surefoot.json"
 
 local M = {}
 
@@ -56,18 +56,6 @@ function Exposition:histogram(name, help)
   declare(self, "histogram", name, help)
 end
 
---- A text whose bytes that are no UTF-8 have become question marks.
----@param text string
----@return string
-function M.well_formed(text)
-  local bad = core.utf8_error(text)
-  while bad do
-    text = text:sub(1, bad - 1) .. "?" .. text:sub(bad + 1)
-    bad = core.utf8_error(text)
-  end
-  return text
-end
-
 local escapes = { ["\\"] = "\\\\", ["\n"] = "\\n", ['"'] = '\\"' }
 
 local function append_labels(parts, labels)
@@ -75,7 +63,7 @@ local function append_labels(parts, labels)
     local value = tostring(labels[i + 1])
     if value ~= "" then
       if value:find '[\\\n"\128-\255]' then
-        value = M.well_formed(value):gsub('[\\\n"]', escapes)
+        value = json.well_formed(value, "?"):gsub('[\\\n"]', escapes)
       end
       parts[#parts + 1] = ('%s="%s"'):format(labels[i], value)
     end

@@ -6,7 +6,7 @@
 -- choose the names.
 
 local buckets = require "surefoot.client.buckets"
-local exposition = require "surefoot.client.exposition"
+local json = require "surefoot.json"
 
 local M = {}
 
@@ -33,7 +33,7 @@ function M.new()
 end
 
 local function plain(name)
-  return exposition.well_formed((name:gsub("%c", "?")))
+  return json.well_formed((name:gsub("%c", "?")), "?")
 end
 
 -- The name under which a model is counted. One that nobody has served yet must be `proven` to get its own.

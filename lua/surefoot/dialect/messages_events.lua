@@ -54,24 +54,6 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------ writing
 
-local REPLACEMENT = "\239\191\189" -- U+FFFD
-
--- A text that JSON can hold: what is no UTF-8 in it is replaced.
-local function valid(text)
-  local bad = json.invalid_utf8(text)
-  if not bad then
-    return text
-  end
-  local parts = {}
-  while bad do
-    parts[#parts + 1] = sub(text, 1, bad - 1)
-    text = sub(text, bad + 1)
-    bad = json.invalid_utf8(text)
-  end
-  parts[#parts + 1] = text
-  return concat(parts, REPLACEMENT)
-end
-
 local function framed(self, name, document)
   return "event: " .. name .. "\ndata: " .. assert(self.context.codec.quick(document)) .. "\n\n"
 end
@@ -82,7 +64,7 @@ local DELTAS = {
 }
 
 local function delta(self, block, text)
-  return block.head .. assert(self.context.codec.quick(valid(text))) .. "}}\n\n"
+  return block.head .. assert(self.context.codec.quick(json.well_formed(text))) .. "}}\n\n"
 end
 
 local function content_block(self, block)
@@ -91,8 +73,8 @@ local function content_block(self, block)
   elseif block.kind == "thinking" then
     return { type = "thinking", thinking = "", signature = "" }
   end
-  return { type = "tool_use", id = valid(ids.shown(block.id, self.context, block.number)),
-    name = valid(block.name or ""), input = json.object {} }
+  return { type = "tool_use", id = json.well_formed(ids.shown(block.id, self.context, block.number)),
+    name = json.well_formed(block.name or ""), input = json.object {} }
 end
 
 -- ------------------------------------------------------------------------------------------------------------- blocks
@@ -124,7 +106,8 @@ end
 local function settle_odd(self, block)
   local text = concat(block.held)
   local input = answer.input_of(text, self.context.codec)
-  block.held = next(input) ~= nil and { (assert(self.context.codec.quick(answer.unreadable(valid(text))))) } or {}
+  local unreadable = answer.unreadable(json.well_formed(text))
+  block.held = next(input) ~= nil and { (assert(self.context.codec.quick(unreadable))) } or {}
 end
 
 local function close(self, out)

@@ -21,9 +21,7 @@ end
 -- A caller that reads bytes that are no UTF-8 sees U+FFFD in their place: so here.
 local function repaired(value)
   if type(value) == "string" then
-    return (value:gsub("[\128-\255][\128-\191]*", function(bytes)
-      return json.invalid_utf8(bytes) and "\239\191\189" or nil
-    end))
+    return json.well_formed(value)
   elseif type(value) ~= "table" then
     return value
   end

@@ -1,6 +1,6 @@
 --- What a caller of the gateway is told of a failure: status, the fields of an error's body, when to come back.
 
-local well_formed = require("surefoot.client.exposition").well_formed
+local json = require "surefoot.json"
 
 local M = {}
 
@@ -64,7 +64,7 @@ end
 local function writable(failure)
   for _, name in ipairs { "message", "code", "param" } do
     local text = failure[name]
-    failure[name] = type(text) == "string" and well_formed(text) or text
+    failure[name] = type(text) == "string" and json.well_formed(text, "?") or text
   end
   return failure
 end
