@@ -6,14 +6,14 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
-local shown = require "surefoot.provider.anthropic_messages".shown
+local refusal = require "surefoot.provider.refusal"
 local turns = require "surefoot.dialect.messages_turns"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
-local refuse = turns.refuse
+local refuse, shown = refusal.refuse, refusal.shown
 
 --- Fields that are not told to other lines, and why that does no harm.
 ---@type table<string, string>
@@ -320,7 +320,7 @@ end
 ---@return string? message
 ---@return string? param
 function M.read(document, context)
-  return turns.guarded(translate, document, context.codec)
+  return refusal.guarded(translate, document, context.codec)
 end
 
 return M

@@ -8,40 +8,14 @@
 local common = require "surefoot.provider.common"
 local ids = require "surefoot.dialect.messages_ids"
 local json = require "surefoot.json"
-local shown = require "surefoot.provider.anthropic_messages".shown
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
 
-local Problem = {}
-
---- Ends the translation.
----@param path string of the field at fault, in the API's way: messages.0.content.1.source
----@param message string a format
----@param ... any
-function M.refuse(path, message, ...)
-  error(setmetatable({ text = path .. ": " .. message:format(...), path = path }, Problem), 0)
-end
-
-local refuse = M.refuse
-
---- Calls a function: what it returns, or nil, the problem that it has met, and the path of the field.
----@param f function
----@param ... any
----@return any
----@return string? problem
----@return string? path
-function M.guarded(f, ...)
-  local ok, result = pcall(f, ...)
-  if ok then
-    return result
-  elseif getmetatable(result) ~= Problem then
-    error(result, 0)
-  end
-  return nil, result.text, result.path
-end
+local refuse, shown = refusal.refuse, refusal.shown
 
 local function text_at(t, name, path)
   local text = t[name]
@@ -333,7 +307,7 @@ end
 
 -- --------------------------------------------------------------------------------------------------------- the whole
 
---- The messages of a conversation. Raises problems: see `guarded`.
+--- The messages of a conversation. Raises refusals.
 ---@param given any       the caller's `messages`
 ---@param messages table[] what stands before them; they are appended
 ---@param codec surefoot.Codec

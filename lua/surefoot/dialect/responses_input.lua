@@ -3,11 +3,12 @@
 -- Items that follow one another and come of the model (reasoning, messages, calls) are what it said in one go: chat
 -- wants the results of calls behind the one message that makes them. The items themselves stand in its message.native,
 -- as the provider module of this API takes them, or else what the answer's own provider wants back. Reasoning by itself
--- says nothing on other lines. Problems are raised, and end at `guarded`; their paths count from 0, as OpenAI's do.
+-- says nothing on other lines. Paths in refusals count from 0, as OpenAI's do.
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local keepsake = require "surefoot.dialect.responses_keepsake"
+local refusal = require "surefoot.provider.refusal"
 local responses_request = require "surefoot.provider.responses_request"
 
 local M = {}
@@ -15,46 +16,7 @@ local M = {}
 local concat = table.concat
 local some, some_table, some_text = common.some, common.some_table, common.some_text
 
-local Problem = {}
-
---- Ends the translation.
----@param path string of the field at fault
----@param message string a format
----@param ... any
-function M.refuse(path, message, ...)
-  error(setmetatable({ param = path, text = path .. ": " .. message:format(...) }, Problem), 0)
-end
-
-local refuse = M.refuse
-
---- Calls a function: what it returns, or nil, the problem it has met, and the field at fault.
----@param f function
----@param ... any
----@return any
----@return string? problem
----@return string? param
-function M.guarded(f, ...)
-  local ok, result = pcall(f, ...)
-  if ok then
-    return result
-  elseif getmetatable(result) ~= Problem then
-    error(result, 0)
-  end
-  return nil, result.text, result.param
-end
-
---- What stands in a field, for a message.
----@param value any
----@return string
-function M.shown(value)
-  if type(value) == "string" then
-    return common.beginning(value)
-  end
-  return some(value) == nil and "nothing" or "a " .. (type(value) == "table" and value[1] ~= nil and "list"
-    or type(value))
-end
-
-local shown = M.shown
+local refuse, shown = refusal.refuse, refusal.shown
 
 local function text_at(t, key, path)
   if type(t[key]) ~= "string" then
@@ -326,7 +288,7 @@ local function add_item(state, item, path)
   add(state, item, path)
 end
 
---- The messages of a conversation. Raises problems: see `guarded`.
+--- The messages of a conversation. Raises refusals.
 ---@param input any
 ---@param keeps boolean  OpenAI keeps what it is asked and says
 ---@param codec surefoot.Codec

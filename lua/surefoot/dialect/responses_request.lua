@@ -8,11 +8,12 @@
 local common = require "surefoot.provider.common"
 local input = require "surefoot.dialect.responses_input"
 local json = require "surefoot.json"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local some, some_table, some_text = common.some, common.some_table, common.some_text
-local refuse, shown = input.refuse, input.shown
+local refuse, shown = refusal.refuse, refusal.shown
 
 --- Fields that are not sent, and why that does no harm.
 ---@type table<string, string>
@@ -243,7 +244,7 @@ end
 ---@return string? message
 ---@return string? param
 function M.read(document, codec)
-  return input.guarded(translate, document, codec)
+  return refusal.guarded(translate, document, codec)
 end
 
 return M

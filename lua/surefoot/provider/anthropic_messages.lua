@@ -10,50 +10,14 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
 
-local Problem = {}
-
---- Ends the translation.
----@param path string of the field at fault
----@param message string a format
----@param ... any
-function M.refuse(path, message, ...)
-  error(setmetatable({ text = path .. ": " .. message:format(...) }, Problem), 0)
-end
-
-local refuse = M.refuse
-
---- Calls a function: what it returns, or nil and the problem it has met.
----@param f function
----@param ... any
----@return any
----@return string? problem
-function M.guarded(f, ...)
-  local ok, result = pcall(f, ...)
-  if ok then
-    return result
-  elseif getmetatable(result) ~= Problem then
-    error(result, 0)
-  end
-  return nil, result.text
-end
-
---- What stands in a field, for a message.
----@param value any
----@return string
-function M.shown(value)
-  if type(value) == "string" then
-    return common.beginning(value)
-  end
-  return some(value) == nil and "nothing" or "a " .. type(value)
-end
-
-local shown = M.shown
+local refuse, shown = refusal.refuse, refusal.shown
 
 -- ------------------------------------------------------------------------------------------------------------ parts
 
@@ -299,7 +263,7 @@ local function trim_end(turn)
   end
 end
 
---- The system blocks and the turns of a conversation. Raises problems: see `guarded`.
+--- The system blocks and the turns of a conversation. Raises refusals.
 ---@param messages any
 ---@param codec surefoot.Codec
 ---@return table[] system

@@ -8,12 +8,13 @@
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local messages = require "surefoot.provider.anthropic_messages"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
-local refuse, shown = messages.refuse, messages.shown
+local refuse, shown = refusal.refuse, refusal.shown
 
 -- The API demands a bound, OpenAI's shape does not. Thinking is counted within it.
 local MAX_TOKENS = 4096
@@ -222,7 +223,7 @@ end
 ---@return table? body
 ---@return string? problem
 function M.translate(request, codec)
-  return messages.guarded(translate, request, codec)
+  return refusal.guarded(translate, request, codec)
 end
 
 return M

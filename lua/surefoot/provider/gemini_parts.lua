@@ -1,39 +1,16 @@
 --- The parts of a message: OpenAI's written as Gemini's. Pure; nothing given is written to.
 --
--- Problems are raised and end at `guarded`: nil and a text that begins with the path of the field at fault.
+-- What has no counterpart is refused (surefoot.provider.refusal).
 
 local common = require "surefoot.provider.common"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
 
-local Problem = {}
-
---- Ends the translation.
----@param path string
----@param message string
-function M.refuse(path, message)
-  error(setmetatable({ text = path .. ": " .. message }, Problem), 0)
-end
-
-local refuse = M.refuse
-
---- Calls a function: what it returns, or nil and the problem it has met.
----@param f function
----@param ... any
----@return any
----@return string? problem
-function M.guarded(f, ...)
-  local ok, result = pcall(f, ...)
-  if ok then
-    return result
-  elseif getmetatable(result) ~= Problem then
-    error(result, 0)
-  end
-  return nil, result.text
-end
+local refuse = refusal.refuse
 
 --- A value as a message shows it.
 ---@param value any
@@ -120,7 +97,7 @@ local function part_of(part, path)
   end
   local translate = kinds[part.type]
   if not translate then
-    refuse(path .. ".type", "Gemini has no counterpart for " .. M.quoted(part.type))
+    refuse(path .. ".type", "Gemini has no counterpart for %s", M.quoted(part.type))
   end
   return translate(part, path)
 end
@@ -161,8 +138,7 @@ function M.object(value, path, codec)
   end
   local decoded, _, problem = codec.decode(value)
   if type(decoded) ~= "table" or not value:find "^%s*{" then
-    refuse(path, ("a JSON object expected, got %s%s"):format(common.beginning(value),
-      problem and ": " .. problem or ""))
+    refuse(path, "a JSON object expected, got %s%s", common.beginning(value), problem and ": " .. problem or "")
   end
   return decoded
 end

@@ -11,12 +11,13 @@
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local parts = require "surefoot.provider.gemini_parts"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
 local NOTHING = common.NOTHING
 local some, some_table, some_text = common.some, common.some_table, common.some_text
-local refuse = parts.refuse
+local refuse = refusal.refuse
 
 -- For calls that no Gemini model has signed (ai.google.dev/gemini-api/docs/thought-signatures).
 local UNSIGNED = "skip_thought_signature_validator"
@@ -97,7 +98,7 @@ local function response_part(state, message, path)
   local call = id and state.calls[id] or NOTHING
   local name = call.name or some_text(message.name)
   if not name then
-    refuse(path .. ".tool_call_id", id and ("no earlier message calls %q"):format(id) or "missing")
+    refuse(path .. ".tool_call_id", id and "no earlier message calls %q" or "missing", id)
   end
   local response, media = parts.of_result(message.content, path .. ".content", state.codec)
   local part = { functionResponse = { id = call.id, name = name, response = response, parts = media } }
@@ -154,7 +155,7 @@ local function add_messages(state, messages)
     end
     local add = roles[message.role]
     if not add then
-      refuse(path .. ".role", "Gemini has no counterpart for " .. parts.quoted(message.role))
+      refuse(path .. ".role", "Gemini has no counterpart for %s", parts.quoted(message.role))
     elseif add ~= add_response and add ~= add_system then
       state.responses = nil
     end
@@ -211,7 +212,7 @@ local function calling_config(choice)
   if MODES[choice] then
     return { mode = MODES[choice] }
   elseif type(choice) ~= "table" then
-    refuse("tool_choice", "Gemini has no counterpart for " .. parts.quoted(choice))
+    refuse("tool_choice", "Gemini has no counterpart for %s", parts.quoted(choice))
   end
   local allowed = choice.type == "allowed_tools" and some_table(choice.allowed_tools)
   if allowed then
@@ -247,8 +248,8 @@ local function thinking_of(effort, model)
   elseif not model:find("gemini-2.5", 1, true) then
     return { thinkingLevel = effort:upper() }
   end
-  return { thinkingBudget = BUDGETS[effort] or refuse("reasoning_effort", ("%s does not know %q; generationConfig = { "
-    .. "thinkingConfig = { thinkingBudget = n } } says it in tokens"):format(model, effort)) }
+  return { thinkingBudget = BUDGETS[effort] or refuse("reasoning_effort", "%s does not know %q; generationConfig = { "
+    .. "thinkingConfig = { thinkingBudget = n } } says it in tokens", model, effort) }
 end
 
 local function add_format(config, format)
@@ -259,7 +260,7 @@ local function add_format(config, format)
   elseif kind == "json_object" then
     config.responseMimeType = "application/json"
   elseif kind ~= "text" then
-    refuse("response_format.type", "Gemini has no counterpart for " .. parts.quoted(kind))
+    refuse("response_format.type", "Gemini has no counterpart for %s", parts.quoted(kind))
   end
 end
 
@@ -381,7 +382,7 @@ function M.content(request, model, codec)
   if some_table(request.contents) then
     return native(request)
   end
-  return parts.guarded(translate, request, model, codec)
+  return refusal.guarded(translate, request, model, codec)
 end
 
 local EMBED_IGNORED = { input = true, model = true, dimensions = true, encoding_format = true, user = true }
@@ -423,7 +424,7 @@ function M.embeddings(request, model)
   if some_table(request.requests) then
     return native(request)
   end
-  return parts.guarded(embeddings, request, model)
+  return refusal.guarded(embeddings, request, model)
 end
 
 return M

@@ -7,6 +7,7 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local refusal = require "surefoot.provider.refusal"
 
 local M = {}
 
@@ -15,12 +16,7 @@ local some, some_table, some_text, copy = common.some, common.some_table, common
 
 M.NATIVE = "responses" -- message.native.provider
 
--- Thrown inside, returned as a problem.
-local Problem = {}
-
-local function refuse(path, message)
-  error(setmetatable({ text = path .. ": " .. message }, Problem), 0)
-end
+local refuse = refusal.refuse
 
 -- A copy without some keys.
 local function without(t, ...)
@@ -100,9 +96,9 @@ local function add_said(items, message, path)
   elseif type(content) == "table" then
     said = content_of(content, "output_text")
   end
-  local refusal, calls = some_text(message.refusal), some_table(message.tool_calls) or NOTHING
-  if refusal then
-    said[#said + 1] = { type = "refusal", refusal = refusal }
+  local refused, calls = some_text(message.refusal), some_table(message.tool_calls) or NOTHING
+  if refused then
+    said[#said + 1] = { type = "refusal", refusal = refused }
   elseif #said == 0 and #calls == 0 then
     said[1] = { type = "output_text", text = "" }
   end
@@ -289,7 +285,7 @@ end
 
 local function no_functions(name, instead)
   fields[name] = function()
-    refuse(name, "the Responses API takes " .. instead)
+    refuse(name, "the Responses API takes %s", instead)
   end
 end
 no_functions("functions", "tools")
@@ -331,13 +327,11 @@ function M.write(request, variant, codec, changes, streams)
     body.stream = true
   end
   if body.input == nil and body.messages ~= nil then
-    local ok, problem = pcall(translate, body)
-    if not ok then
-      if getmetatable(problem) ~= Problem then
-        error(problem, 0)
-      end
-      return nil, problem.text
+    local translated, problem = refusal.guarded(translate, body)
+    if not translated then
+      return nil, problem
     end
+    body = translated
   end
   -- with the keys of schemas in order: providers cache prompts by the bytes
   if body.tools or type(body.text) == "table" and body.text.format then
