@@ -10,6 +10,7 @@ local presets = require "surefoot.presets"
 local prices = require "surefoot.prices"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
+local sorted = require "surefoot.sorted"
 local text = require "surefoot.config.text"
 local trace = require "surefoot.trace"
 local url = require "surefoot.config.url"
@@ -40,11 +41,7 @@ local function known(list, name, path, what)
   if name == nil or list[name] then
     return name and list[name]
   end
-  local names = {}
-  for known_name in pairs(list) do
-    names[#names + 1] = known_name
-  end
-  table.sort(names)
+  local names = sorted(list)
   check.fail(path, "no %s %q; did you mean %q? Known are %s", what, name, text.nearest(name, names),
     table.concat(names, ", "))
 end
@@ -152,11 +149,8 @@ end
 
 -- What a variant of a request depends on beside format and model.
 local function traits_of(given, top, preset)
-  local quirks, names = preset and preset.quirks or {}, {}
-  for name in pairs(quirks) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local quirks = preset and preset.quirks or {}
+  local names = sorted(quirks)
   local api_version = given.api_version or top.api_version or preset and preset.api_version
   names[#names + 1] = api_version or ""
   return { api_version = api_version, quirks = quirks, key = table.concat(names, " ") }

@@ -15,6 +15,7 @@
 local binding = require "surefoot.binding"
 local json = require "surefoot.json"
 local presets = require "surefoot.presets"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -119,12 +120,8 @@ local function preset_name(preset)
 end
 
 local function models_of(models)
-  local list = {}
-  for name in pairs(models.only or {}) do
-    list[#list + 1] = name
-  end
-  table.sort(list)
-  return next(models.rename) and { rename = models.rename, only = list } or #list > 0 and { only = list } or nil
+  local only = sorted(models.only or {})
+  return next(models.rename) and { rename = models.rename, only = only } or #only > 0 and { only = only } or nil
 end
 
 local function header_of(config)

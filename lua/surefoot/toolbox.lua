@@ -11,6 +11,7 @@ local guarded = require("surefoot.guard").call
 local json = require "surefoot.json"
 local loop = require "surefoot.loop"
 local schema = require "surefoot.config.schema"
+local sorted = require "surefoot.sorted"
 local tasks = require "surefoot.tasks"
 
 local M = {}
@@ -221,11 +222,7 @@ end
 ---@field content string?   what the model is told; nil: it was not run to its end
 
 local function unknown(name, tools)
-  local known = {}
-  for known_name in pairs(tools) do
-    known[#known + 1] = known_name
-  end
-  table.sort(known)
+  local known = sorted(tools)
   return ("there is no tool %s; there are %s"):format(name and check.show(name) or "without a name",
     table.concat(known, ", "))
 end

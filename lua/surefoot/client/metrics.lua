@@ -7,6 +7,7 @@
 local buckets = require "surefoot.client.buckets"
 local exposition = require "surefoot.client.exposition"
 local operations = require "surefoot.client.operations"
+local sorted = require "surefoot.sorted"
 local version = require "surefoot.version"
 
 local M = {}
@@ -93,15 +94,6 @@ function M.numbers(client)
 end
 
 -- -------------------------------------------------------------------------------------------------------------- text
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
 
 local LINE = "surefoot_endpoint"
 

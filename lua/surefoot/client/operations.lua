@@ -7,6 +7,7 @@
 
 local buckets = require "surefoot.client.buckets"
 local json = require "surefoot.json"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -124,15 +125,6 @@ end
 
 local DURATION, FIRST, TOKENS = "gen_ai_client_operation_duration_seconds",
   "gen_ai_client_operation_time_to_first_chunk_seconds", "gen_ai_client_token_usage"
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
 
 local NOWHERE = { provider = "", address = "", port = "" }
 

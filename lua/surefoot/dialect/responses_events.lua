@@ -11,6 +11,7 @@ local frames = require "surefoot.dialect.responses_frames"
 local json = require "surefoot.json"
 local keepsake = require "surefoot.dialect.responses_keepsake"
 local pieces = require "surefoot.provider.pieces"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -302,12 +303,8 @@ end
 
 -- The calls that chunks told of, in order.
 local function told_calls(self)
-  local places, list = {}, {}
-  for index in pairs(self.calls) do
-    places[#places + 1] = index
-  end
-  table.sort(places)
-  for i, index in ipairs(places) do
+  local list = {}
+  for i, index in ipairs(sorted(self.calls)) do
     list[i] = self.calls[index]
   end
   return list

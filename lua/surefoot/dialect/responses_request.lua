@@ -9,6 +9,7 @@ local common = require "surefoot.provider.common"
 local input = require "surefoot.dialect.responses_input"
 local json = require "surefoot.json"
 local refusal = require "surefoot.provider.refusal"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -206,11 +207,7 @@ end
 -- In this order, so that of several problems always the same is told.
 local ORDER = { "background", "instructions", "tools", "tool_choice", "parallel_tool_calls", "max_output_tokens",
   "text", "reasoning", "include", "top_logprobs" }
-local REFUSED_ORDER = {}
-for name in pairs(M.REFUSED) do
-  REFUSED_ORDER[#REFUSED_ORDER + 1] = name
-end
-table.sort(REFUSED_ORDER)
+local REFUSED_ORDER = sorted(M.REFUSED)
 
 local function translate(document, codec)
   for _, name in ipairs(REFUSED_ORDER) do

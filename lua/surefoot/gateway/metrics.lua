@@ -8,6 +8,7 @@ local exposition = require "surefoot.client.exposition"
 local operations = require "surefoot.client.operations"
 local slots = require "surefoot.gateway.slots"
 local snapshots = require "surefoot.gateway.snapshots"
+local sorted = require "surefoot.sorted"
 local sums = require "surefoot.gateway.sums"
 local tally = require "surefoot.gateway.tally"
 
@@ -243,15 +244,6 @@ function M.numbers(gateway)
 end
 
 -- ---------------------------------------------------------------------------------------------------------------- text
-
-local function sorted(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
 
 local function write_requests(out, numbers)
   local counters = numbers.counters.gateway

@@ -2,6 +2,7 @@
 --- to fall back on.
 
 local client_config = require "surefoot.config"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -143,12 +144,7 @@ function Routes:names()
   if not self.exact then
     return nil
   end
-  local names = {}
-  for name in pairs(self.exact) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
+  return sorted(self.exact)
 end
 
 return M

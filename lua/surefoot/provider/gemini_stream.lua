@@ -13,6 +13,7 @@ local answer = require "surefoot.provider.gemini_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local pieces = require "surefoot.provider.pieces"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -359,12 +360,8 @@ end
 
 -- The GenerateContentResponse so far.
 local function document_of(self)
-  local document, numbers, candidates = common.copy(self.top), {}, json.array {}
-  for number in next, self.states do
-    numbers[#numbers + 1] = number
-  end
-  table.sort(numbers)
-  for i, number in ipairs(numbers) do
+  local document, candidates = common.copy(self.top), json.array {}
+  for i, number in ipairs(sorted(self.states)) do
     candidates[i] = candidate_of(self.states[number])
   end
   document.candidates = candidates

@@ -10,6 +10,7 @@ local json = require "surefoot.json"
 local openai_delta = require "surefoot.provider.openai_delta"
 local outline = require "surefoot.provider.outline"
 local pieces = require "surefoot.provider.pieces"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -363,15 +364,11 @@ end
 
 -- The chat completion so far.
 local function document_of(self)
-  local document, numbers, choices = {}, {}, json.array {}
+  local document, choices = {}, json.array {}
   for key, value in next, self.top do
     document[key] = value
   end
-  for number in next, self.states do
-    numbers[#numbers + 1] = number
-  end
-  table.sort(numbers)
-  for i, number in ipairs(numbers) do
+  for i, number in ipairs(sorted(self.states)) do
     choices[i] = choice_of(self.states[number])
   end
   document.object, document.choices = "chat.completion", choices

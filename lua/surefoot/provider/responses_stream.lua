@@ -8,6 +8,7 @@ local answer = require "surefoot.provider.responses_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local pieces = require "surefoot.provider.pieces"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -72,15 +73,6 @@ local function part_of(state, list_name, index, part_type, slot)
     list[index] = part
   end
   return part
-end
-
-local function sorted(map)
-  local places = {}
-  for place in next, map do
-    places[#places + 1] = place
-  end
-  table.sort(places)
-  return places
 end
 
 local function parts_of(list)
