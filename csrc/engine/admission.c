@@ -249,6 +249,11 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
   grant.key = (uint32_t)key;
   if ((wait = circuit_wait(endpoint, now)) > 0) {
     *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .breaker = true, .hopeful = probe_is_out(endpoint, now) };
+    sf_comeback_shut(client, endpoint);
+    return false;
+  }
+  if (!sf_comeback_admits(client, endpoint)) {
+    *refusal = (sf_refusal){ .wait_ns = SF_NEVER, .away = true, .hopeful = true };
     return false;
   }
   if (call->variants[call->plan->targets[target_index].variant].state == SF_VARIANT_WANTED) {
@@ -385,8 +390,8 @@ static bool has_attempt_on(const sf_call *call, uint32_t endpoint)
   return false;
 }
 
-/* Does a call wait that this line could serve? All of a line-up want the same. */
-static bool is_waited_for(const sf_client *client, uint32_t endpoint)
+/* All of a line-up want the same. */
+bool sf_admission_is_waited_for(const sf_client *client, uint32_t endpoint)
 {
   for (const sf_line_up *each = client->queue.line_ups; each != NULL; each = each->next) {
     const sf_call *head = each->first;
@@ -407,7 +412,7 @@ static bool is_free_beside(const sf_call *call, uint32_t target, bool again, int
                                                               NULL) == SF_BREAKER_CLOSED;
   uint32_t index = call->plan->targets[target].endpoint;
   bool unused = again || !has_attempt_on(call, index);
-  return closed && unused && is_open_to(call, target) && !is_waited_for(call->client, index);
+  return closed && unused && is_open_to(call, target) && !sf_admission_is_waited_for(call->client, index);
 }
 
 sf_admission sf_admission_beside(sf_call *call, bool hedge, bool again, int64_t now)

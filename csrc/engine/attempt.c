@@ -38,6 +38,14 @@ static sf_timeouts timeouts_of(const sf_attempt *attempt)
   return timeout;
 }
 
+int64_t sf_attempt_patience(const sf_attempt *attempt)
+{
+  const sf_timeouts timeout = timeouts_of(attempt);
+  int64_t own = attempt->request.stream ? timeout.first_token : timeout.first_byte;
+  int64_t whole = sf_time_min(timeout.attempt, attempt->call->deadline_ns - attempt->started_ns);
+  return own > 0 ? sf_time_min(own, whole) : whole;
+}
+
 /* ---- phases ---- */
 
 static int64_t earlier(int64_t due, sf_phase *phase, int64_t other_due, sf_phase other)

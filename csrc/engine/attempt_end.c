@@ -80,12 +80,13 @@ static void count_timeout(sf_attempt *attempt)
   sf_attempt_say(attempt, attempt->phase == SF_PHASE_CONNECT ? "no connection in time" : "no answer in time");
 }
 
-static sf_slot_effect slot_effect(const sf_attempt *attempt)
+/* What can be said before its owner is asked. */
+static const sf_effects *effects_so_far(const sf_attempt *attempt)
 {
   bool connecting = attempt->phase == SF_PHASE_CONNECT;
-  if (attempt->timed_out) return sf_outcome_effects[connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT].slot;
-  if (attempt->result != SF_RESULT_COMPLETE) return SF_SLOT_IGNORED;
-  return sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome].slot;
+  if (attempt->timed_out) return &sf_outcome_effects[connecting ? SF_OUTCOME_CONNECT_FAILED : SF_OUTCOME_TIMEOUT];
+  if (attempt->result != SF_RESULT_COMPLETE) return &sf_outcome_effects[transport_verdicts[attempt->result].outcome];
+  return &sf_outcome_effects[sf_retry_rule_status(attempt->status, NULL).outcome];
 }
 
 static void unlink_ended(sf_engine *engine, sf_attempt *attempt)
@@ -113,7 +114,9 @@ void sf_attempt_judge(sf_attempt *attempt)
   sf_call *call = attempt->call;
   sf_timers_clear(&call->engine->timers, &attempt->timer);
   if (!attempt->timed_out && restart_stale(attempt)) return;
-  sf_admission_release(attempt, slot_effect(attempt), attempt->ended_ns);
+  const sf_effects *effects = effects_so_far(attempt);
+  sf_comeback_report(attempt, effects->breaker, attempt->ended_ns);
+  sf_admission_release(attempt, effects->slot, attempt->ended_ns);
   if (attempt->timed_out && attempt->stream.finishing) sf_attempt_say(attempt, "it has finished, but does not end");
   else if (attempt->timed_out) count_timeout(attempt);
   if (!must_ask(attempt)) {

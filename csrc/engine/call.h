@@ -93,7 +93,7 @@ struct sf_attempt {
   sf_lane *lane;
   sf_permit permit;
   double tokens; /* reserved */
-  bool connected, first_byte, ended, asking, slots_held, timed_out, restarted;
+  bool connected, first_byte, ended, asking, slots_held, timed_out, restarted, heard;
   bool tokens_told;                /* the provider's word on what is left was heard, and knows of its tokens */
   uint64_t lane_sent, lane_tokens; /* what its lane had sent with it */
   int64_t started_ns, connecting_ns, connected_ns, first_byte_ns, last_byte_ns, ended_ns;
@@ -306,6 +306,8 @@ void sf_attempt_refuse(sf_attempt *attempt);
 /* Nothing more is wanted of it: its last bytes may come for a while, so that the connection can be used again. */
 void sf_attempt_let_run_dry(sf_attempt *attempt);
 void sf_attempt_say(sf_attempt *attempt, const char *message);
+/* How long it may take until its first token, whatever ends it then. */
+int64_t sf_attempt_patience(const sf_attempt *attempt);
 /* How an exchange ended that brought no whole answer. */
 sf_failure sf_attempt_failure(const sf_attempt *attempt);
 
@@ -358,6 +360,16 @@ void sf_admission_settle_tokens(sf_attempt *attempt, double used);
 bool sf_admission_has_untried(const sf_call *call, int64_t now);
 /* The earliest time at which a target that is not excluded may be asked (server hints); `now` if one may at once. */
 int64_t sf_admission_earliest(const sf_call *call, int64_t now);
+
+/* Does a call wait that this line could serve? */
+bool sf_admission_is_waited_for(const sf_client *client, uint32_t endpoint);
+
+/* comeback.c: lines that come back while calls wait for them. */
+void sf_comeback_shut(sf_client *client, sf_endpoint *endpoint); /* a call was refused: its circuit is not closed */
+void sf_comeback_watch(sf_client *client, int64_t now);          /* before those who wait are looked at */
+bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint);
+/* First when its slot is given back, so that no other takes its place before a failure is heard; then when it is judged. */
+void sf_comeback_report(sf_attempt *attempt, sf_breaker_effect effect, int64_t now);
 
 /* queue.c: the one bounded queue of a client. */
 void sf_queue_enter(sf_call *call); /* admits at once, waits in line, or settles the call */

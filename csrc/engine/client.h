@@ -11,6 +11,7 @@
 #include "../policy/backoff.h"
 #include "../policy/hedge.h"
 #include "../policy/histogram.h"
+#include "../policy/ramp.h"
 #include "../policy/retry_rules.h"
 #include "commons.h"
 #include "engine.h"
@@ -46,6 +47,15 @@ typedef struct sf_key {
   int64_t cooled_until; /* refused or spent: others first until then */
 } sf_key;
 
+/* A line that is away, or comes back, while calls wait for it; void in another spell of waiting. */
+typedef enum { SF_COMEBACK_NONE, SF_COMEBACK_SHUT, SF_COMEBACK_RAMP } sf_comeback_stage;
+
+typedef struct sf_comeback {
+  sf_comeback_stage stage;
+  uint64_t spell; /* of the queue's, in which this holds */
+  sf_ramp ramp;
+} sf_comeback;
+
 typedef struct sf_endpoint {
   sf_line line;
   char *url;      /* without a slash at the end */
@@ -63,6 +73,7 @@ typedef struct sf_endpoint {
   /* state */
   sf_endpoint_words *words, own_words;
   sf_slots slots;
+  sf_comeback comeback;
   sf_lane **lanes, **own_lanes; /* [model * key places + key], found on first use; own: those that are private */
   size_t lane_models;           /* models that `lanes` has room for */
   sf_numbers numbers;
@@ -86,6 +97,7 @@ typedef struct sf_line_up {
   int priority;
   bool blocked;          /* in this pump */
   bool circuit;          /* by open circuits */
+  bool held;             /* by open circuits, once at least since it stands */
   int64_t wake_ns;       /* when its head may go, as far as is known */
   int64_t shut_until_ns; /* every circuit of its lines is open until then; 0 = not so */
 } sf_line_up;
@@ -96,6 +108,7 @@ typedef struct sf_queue {
   uint32_t count, capacity;
   uint32_t waiting[SF_PRIORITIES]; /* count by priority */
   uint64_t order;                  /* arrival counter */
+  uint64_t spell;                  /* times that it was no longer empty */
   sf_timer timer;
   bool pumping;
 } sf_queue;

@@ -2,6 +2,9 @@
  * queue.c: the one bounded queue of a client. Calls that want the same thing stand in one line-up, first in first out; the
  * head of a line-up speaks for all behind it, so a pump costs as many looks as there are line-ups, not calls.
  * Higher priorities go first; within one, the oldest head.
+ *
+ * Calls that open circuits have held are served the newest first while the oldest of them has used up half of its time:
+ * else each would go when too little is left of it, and the line would work for nothing.
  */
 #include "call.h"
 
@@ -26,6 +29,24 @@ static sf_line_up *find_line_up(sf_queue *queue, const sf_call *call)
   *line_up = (sf_line_up){ .next = queue->line_ups, .key = key, .priority = call->priority, .wake_ns = SF_NEVER };
   queue->line_ups = line_up;
   return line_up;
+}
+
+static bool is_late(const sf_line_up *line_up, int64_t now)
+{
+  const sf_call *oldest = line_up->first;
+  return line_up->held && now - oldest->submitted_ns >= oldest->deadline_ns - now;
+}
+
+static sf_call *next_of(const sf_line_up *line_up, int64_t now)
+{
+  return is_late(line_up, now) ? line_up->last : line_up->first;
+}
+
+/* Of the same priority. */
+static bool goes_before(const sf_line_up *a, const sf_line_up *b, int64_t now)
+{
+  bool newest_first = is_late(a, now) && is_late(b, now);
+  return newest_first ? a->last->arrival > b->last->arrival : next_of(a, now)->arrival < next_of(b, now)->arrival;
 }
 
 /* Older calls (retries) stand before younger ones. */
@@ -129,6 +150,7 @@ static int64_t note_blockage(sf_line_up *line_up, const sf_blockage *blockage, i
   int64_t wake_ns = sf_commons_wake(line_up->first->client->region, now, blockage->until_ns);
   line_up->blocked = true;
   line_up->circuit = blockage->kind == SF_KIND_CIRCUIT_OPEN;
+  line_up->held |= line_up->circuit;
   line_up->wake_ns = wake_ns;
   line_up->shut_until_ns = shut ? blockage->until_ns : 0;
   for (sf_call *call = longer ? line_up->first : NULL, *next; call != NULL; call = next) {
@@ -162,6 +184,7 @@ void sf_queue_enter(sf_call *call)
   int64_t now = sf_engine_now(call->engine);
   sf_blockage blockage;
   bool first = queue->count == 0;
+  queue->spell += first;
   if (call->arrival == 0) call->arrival = ++queue->order;
   if (first && try(call, now, &blockage) != SF_BLOCKED) return;
   if (call->attempt_count == 0 && would_miss_deadline(call, now)) {
@@ -188,14 +211,14 @@ void sf_queue_enter(sf_call *call)
   sf_call_event(call, SF_EVENT_QUEUED, 0, 0, SF_KIND_OK, 0, 0);
 }
 
-/* The line-up whose head is next: highest priority, then oldest. */
-static sf_line_up *next_line_up(const sf_queue *queue)
+/* The line-up that is next. */
+static sf_line_up *next_line_up(const sf_queue *queue, int64_t now)
 {
   sf_line_up *best = NULL;
   for (sf_line_up *each = queue->line_ups; each != NULL; each = each->next) {
     if (each->blocked || each->first == NULL) continue;
     bool better = best == NULL || each->priority < best->priority ||
-                  (each->priority == best->priority && each->first->arrival < best->first->arrival);
+                  (each->priority == best->priority && goes_before(each, best, now));
     if (better) best = each;
   }
   return best;
@@ -220,12 +243,13 @@ void sf_queue_pump(sf_client *client)
   queue->pumping = true;
   int64_t now = sf_engine_now(client->engine);
   sf_blockage blockage = { .client_wide = false };
+  sf_comeback_watch(client, now);
   for (sf_line_up *each = queue->line_ups; each != NULL; each = each->next) {
     each->blocked = false;
     each->wake_ns = SF_NEVER;
   }
-  for (sf_line_up *line_up; !blockage.client_wide && (line_up = next_line_up(queue)) != NULL;)
-    if (try(line_up->first, now, &blockage) == SF_BLOCKED) note_blockage(line_up, &blockage, now);
+  for (sf_line_up *line_up; !blockage.client_wide && (line_up = next_line_up(queue, now)) != NULL;)
+    if (try(next_of(line_up, now), now, &blockage) == SF_BLOCKED) note_blockage(line_up, &blockage, now);
     else blockage.client_wide = false;
   queue->pumping = false;
   set_timer(client, tidy(queue));

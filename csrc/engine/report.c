@@ -113,6 +113,7 @@ void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, do
   const sf_effects *effects = &sf_outcome_effects[outcome];
   int64_t now = sf_engine_now(call->engine);
   sf_admission_release(attempt, effects->slot, now);
+  sf_comeback_report(attempt, effects->breaker, now);
   report_breaker(attempt, effects->breaker, now);
   if (outcome == SF_OUTCOME_CANCELLED && attempt->any_response)
     sf_breaker_alive(&sf_attempt_endpoint(attempt)->words->breaker);

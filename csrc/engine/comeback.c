@@ -1,0 +1,58 @@
+/*
+ * comeback.c: lines that come back while calls wait for them. Those who waited behind an open circuit do not all go when
+ * it closes: they go on a ramp (policy/ramp.h), which ends when nobody waits for the line any more. A line that comes back
+ * while nobody waits has none, so what an idle client begins with is never held back.
+ *
+ * The state is the client's own, also where the circuit is common to several processes: each has its own who wait.
+ */
+#include "call.h"
+
+void sf_comeback_shut(sf_client *client, sf_endpoint *endpoint)
+{
+  endpoint->comeback.stage = SF_COMEBACK_SHUT;
+  endpoint->comeback.spell = client->queue.spell;
+}
+
+static bool is_closed(const sf_endpoint *endpoint, int64_t now)
+{
+  return sf_breaker_state_at(&endpoint->words->breaker, &endpoint->breaker_config, now, NULL) == SF_BREAKER_CLOSED;
+}
+
+static sf_comeback_stage stage_of(const sf_client *client, const sf_endpoint *endpoint)
+{
+  return endpoint->comeback.spell == client->queue.spell ? endpoint->comeback.stage : SF_COMEBACK_NONE;
+}
+
+void sf_comeback_watch(sf_client *client, int64_t now)
+{
+  for (uint32_t i = 0; i < client->endpoint_count; i++) {
+    sf_endpoint *endpoint = &client->endpoints[i];
+    sf_comeback_stage stage = stage_of(client, endpoint);
+    if (stage == SF_COMEBACK_NONE || !is_closed(endpoint, now)) continue;
+    if (!sf_admission_is_waited_for(client, i)) {
+      endpoint->comeback.stage = SF_COMEBACK_NONE;
+    } else if (stage == SF_COMEBACK_SHUT) {
+      endpoint->comeback.stage = SF_COMEBACK_RAMP;
+      sf_ramp_begin(&endpoint->comeback.ramp, endpoint->breaker_config.half_open_requests, now);
+    }
+  }
+}
+
+bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint)
+{
+  return stage_of(client, endpoint) != SF_COMEBACK_RAMP ||
+         sf_ramp_admits(&endpoint->comeback.ramp, endpoint->numbers.in_flight);
+}
+
+void sf_comeback_report(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)
+{
+  sf_client *client = attempt->call->client;
+  sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
+  bool again = attempt->heard && effect == SF_BREAKER_OK;
+  attempt->heard = true;
+  if (again || stage_of(client, endpoint) != SF_COMEBACK_RAMP) return;
+  int64_t end = attempt->first_token_ns >= 0 ? attempt->first_token_ns : attempt->ended ? attempt->ended_ns : now;
+  sf_ramp_report(&endpoint->comeback.ramp, now, attempt->started_ns, effect, end - attempt->started_ns,
+                 sf_attempt_patience(attempt));
+  sf_client_touch(client);
+}
