@@ -211,8 +211,9 @@ static void sf_trip(sf_breaker *breaker, const sf_breaker_config *config, int64_
   uint32_t generation = word.generation;
   sf_breaker_state state = word.state;
   int64_t open = sf_time_max(config->recovery_ns, 0), most = sf_time_max(config->max_recovery_ns, open);
-  open = word.level >= SF_LEVEL_MAX || open > most >> word.level ? most : open << word.level;
-  if (config->jitter > 0) open = sf_time_from((double)open * (1 + config->jitter * random));
+  int64_t whole = word.level >= SF_LEVEL_MAX || open > most >> word.level ? most : open << word.level;
+  int64_t least = config->jitter > 0 ? sf_time_max(open, whole / 2) : whole;
+  open = sf_time_from((double)least + ((double)(whole - least) + config->jitter * (double)whole) * random);
   do {
     word = sf_unpack(old);
     if (word.generation != generation || word.state != state) return;

@@ -24,7 +24,7 @@ typedef struct sf_breaker_config {
   int64_t max_recovery_ns;     /* open times double up to this */
   uint32_t half_open_requests; /* probes at once, 1..63; so many successes close it */
   int64_t lease_ns;            /* life of a probe */
-  double jitter;               /* 0..1: open time * (1 + jitter * rand) */
+  double jitter;               /* 0..1: so much longer at most; 0 = none, else later open times are also shorter */
 } sf_breaker_config;
 
 typedef struct sf_breaker {

@@ -224,6 +224,26 @@ describe("circuit breaker", function()
     assert.is_near(11, select(2, breaker:state()), 1e-9)
   end)
 
+  it("spreads later open times down to the half as well, but not below the first", function()
+    local function times(draw, jitter)
+      world = virtual.world(1000)
+      world.draw = draw
+      breaker = policy.circuit_breaker(virtual.with(world, { failure_threshold = 1, recovery_timeout = 5,
+        max_recovery_timeout = 60, jitter = jitter }))
+      local list = {}
+      for i = 1, 6 do
+        play "F"
+        list[i] = ("%.4g"):format(select(2, breaker:state()))
+        world.now = world.now + 200
+      end
+      return table.concat(list, " ")
+    end
+    assert.equal("5 5 10 20 30 30", times(0, 0.1))
+    assert.equal("5.25 8 16 32 48 48", times(0.5, 0.1))
+    assert.equal("5.5 11 22 44 66 66", times(0.9999999, 0.1))
+    assert.equal("5 10 20 40 60 60", times(0.5, 0))
+  end)
+
   it("opens by the ratio of failures, when enough calls were made", function()
     make { failure_threshold = 1000, failure_ratio = 0.5, min_calls = 5, window = 10 }
     play "FFFF"

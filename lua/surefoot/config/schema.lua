@@ -110,7 +110,8 @@ local breaker = {
   { name = "half_open_requests", type = "integer", min = 1, max = 63, default = 1, doc = "probes at a time" },
   { name = "lease", type = "seconds", above = 0, max = 86400,
     doc = "a probe that does not report is given up after this (default: timeout.attempt)" },
-  { name = "jitter", type = "number", min = 0, max = 1, default = 0.1, doc = "random part of the recovery time" },
+  { name = "jitter", type = "number", min = 0, max = 1, default = 0.1,
+    doc = "open times are up to this share longer; after a failed probe also up to half shorter; 0: neither" },
 }
 
 local hedge = {
