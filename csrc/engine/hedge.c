@@ -137,6 +137,7 @@ static bool start_paid(sf_call *call, bool hedge, bool again, int64_t now)
     return true;
   }
   call->silence_cost += paid;
+  sf_hedge_charge(bucket(call), &call->hedging.config);
   if (call->silence_attempt == 0) call->silence_attempt = call->attempt_count;
   return true;
 }

@@ -235,6 +235,16 @@ void sf_hedge_refund(sf_hedge *hedge, const sf_hedge_config *config)
   sf_hedge_credit(hedge, SF_HEDGE_TOKEN);
 }
 
+void sf_hedge_charge(sf_hedge *hedge, const sf_hedge_config *config)
+{
+  int64_t most = sf_time_from(2 * config->burst * (double)SF_HEDGE_TOKEN);
+  int64_t spent = atomic_load_explicit(&hedge->spent, memory_order_relaxed);
+  while (spent < most &&
+         !atomic_compare_exchange_weak_explicit(&hedge->spent, &spent, sf_time_min(most, spent + SF_HEDGE_TOKEN),
+                                                memory_order_relaxed, memory_order_relaxed)) {
+  }
+}
+
 double sf_hedge_balance(const sf_hedge *hedge, const sf_hedge_config *config)
 {
   double spent = (double)atomic_load_explicit(&hedge->spent, memory_order_relaxed) / (double)SF_HEDGE_TOKEN;

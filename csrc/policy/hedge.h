@@ -58,6 +58,9 @@ void sf_hedge_began(sf_hedge *hedge, const sf_hedge_config *config);
 bool sf_hedge_withdraw(sf_hedge *hedge, const sf_hedge_config *config);
 void sf_hedge_refund(sf_hedge *hedge, const sf_hedge_config *config);
 
+/* Takes 1 in any case: the bucket owes it, up to as many as it holds, and gives no hedge until that is earned. */
+void sf_hedge_charge(sf_hedge *hedge, const sf_hedge_config *config);
+
 /* Hedges that the bucket holds, 0 .. burst. */
 double sf_hedge_balance(const sf_hedge *hedge, const sf_hedge_config *config);
 

@@ -219,6 +219,25 @@ describe("a hedge", function()
     assert.same({ 1, 1 }, { lab.client:stats().hedges, lab.client:stats().retries })
   end)
 
+  it("what is sent for that is owed by the bucket: no hedge until it is earned", function()
+    local hung = 0
+    local lab = lab_of({ a = function() return hung > 0 and hang or ok end, b = ok, c = ok },
+      { hedge = { min_delay = 0.5, budget = 0.1, burst = 1 }, breaker = false })
+    local function calls(count)
+      for _ = 1, count do
+        assert(lab.client:chat "Hi")
+      end
+    end
+    hung = 1
+    calls(2) -- a hedge; then none is left: treated as failing
+    assert.equal("a 0, b 0.5, a 0.6, b 1.35", sent(lab))
+    hung = 0
+    calls(12) -- 1.4 earned, 1 of it owed
+    hung, lab.log, lab.zero = 1, {}, lab.sim:now()
+    calls(1)
+    assert.equal("a 0, b 0.75", sent(lab))
+  end)
+
   it("where every line has been asked in vain, a silent one is asked anew, once", function()
     local lab, result = ask({ a = { hang, ok }, b = hang }, { hedge = { min_delay = 0.5 } })
     assert.same({ "a 0, b 0.5, a 1.25", "ok" }, { sent(lab), result.text })

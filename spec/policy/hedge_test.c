@@ -294,6 +294,26 @@ static void test_bucket_never_holds_more(void)
   }
 }
 
+static void test_bucket_owes_what_is_charged(void)
+{
+  sf_hedge_init(&hedge, &usual);
+  for (int n = 0; n < 25; n++) sf_hedge_charge(&hedge, &usual);
+  CHECK(sf_hedge_balance(&hedge, &usual) == 0 && !sf_hedge_withdraw(&hedge, &usual));
+  for (int n = 0; n < 5 * 20; n++) sf_hedge_began(&hedge, &usual); /* what is owed is earned first */
+  CHECK(!sf_hedge_withdraw(&hedge, &usual));
+  for (int n = 0; n < 20; n++) sf_hedge_began(&hedge, &usual);
+  CHECK(sf_hedge_withdraw(&hedge, &usual) && !sf_hedge_withdraw(&hedge, &usual));
+  for (int n = 0; n < 1000; n++) sf_hedge_charge(&hedge, &usual);
+  for (int n = 0; n < 21 * 20; n++) sf_hedge_began(&hedge, &usual); /* no more than a burst of it is kept */
+  CHECK(sf_hedge_withdraw(&hedge, &usual) && !sf_hedge_withdraw(&hedge, &usual));
+  sf_hedge_config odd[] = { { .burst = 0 }, { .burst = NAN }, { .burst = -1 } };
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+    sf_hedge_init(&hedge, &odd[i]);
+    sf_hedge_charge(&hedge, &odd[i]);
+    CHECK_IS(hedge.spent, 0);
+  }
+}
+
 /* --- threads */
 
 #define ROUNDS 300000
@@ -348,6 +368,7 @@ int main(int argc, char **argv)
     { "any now and any duration are taken", test_any_now },
     { "so many first attempts earn one hedge", test_bucket_arithmetic },
     { "the bucket never holds more than its burst", test_bucket_never_holds_more },
+    { "the bucket owes what is charged, a burst at most", test_bucket_owes_what_is_charged },
     { "two threads lose nothing", test_two_threads },
   };
   return check_main(tests, sizeof tests / sizeof *tests, argc, argv);
