@@ -16,9 +16,9 @@
 -- there is one, 0. Latencies are each caller's own; usage and attempts are those of the one call.
 
 local call = require "surefoot.call"
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local failure = require "surefoot.failure"
-local rounds = require "surefoot.rounds"
 local same = require "surefoot.client.same"
 local stats = require "surefoot.client.stats"
 local submit = require "surefoot.submit"
@@ -46,7 +46,7 @@ local PATIENCE = 2 -- times the deadline of the one who began it: how long a sha
 -- ----------------------------------------------------------------------------------------------------------- copies
 
 -- A copy of a table and of all tables in it. One whose metatable nobody may have stays what it is.
-local function copy(root)
+local function deep_copy(root)
   local twins, queue, first = {}, {}, 1
   local function twin_of(t)
     local twin, mt = twins[t], getmetatable(t)
@@ -201,7 +201,7 @@ end
 local function results_of(shared, result)
   local own = { result }
   for i = 2, #shared.callers do
-    own[i] = copy(result)
+    own[i] = deep_copy(result)
     own[i].coalesced, own[i].cost = true, result.cost and 0
   end
   for i, caller in ipairs(shared.callers) do
@@ -215,7 +215,7 @@ end
 local function errors_of(shared, err)
   local own = { err }
   for i = 2, #shared.callers do
-    own[i] = copy(err)
+    own[i] = deep_copy(err)
   end
   return own
 end
@@ -270,8 +270,8 @@ local function takes(shared, scheduler, deadline)
 end
 
 local function begin(job, key, scheduler, now)
-  local own = rounds.copy(job)
-  own.options, own.deadline = rounds.copy(job.options), PATIENCE * job.deadline
+  local own = copy(job)
+  own.options, own.deadline = copy(job.options), PATIENCE * job.deadline
   own.options.cancel, own.options.tags = nil, nil
   local ok, problem = submit.start(own)
   if not ok then

@@ -5,6 +5,7 @@
 
 local check = require "surefoot.config.check"
 require "surefoot.log" -- which reads `log`
+local copy = require "surefoot.copy"
 local network = require "surefoot.config.network"
 local presets = require "surefoot.presets"
 local prices = require "surefoot.prices"
@@ -75,14 +76,7 @@ local function over(given, top, key)
   if own == nil then
     return common
   elseif type(own) == "table" and type(common) == "table" then
-    local merged = {}
-    for name, value in pairs(common) do
-      merged[name] = value
-    end
-    for name, value in pairs(own) do
-      merged[name] = value
-    end
-    return merged
+    return copy(common, own)
   end
   return own
 end

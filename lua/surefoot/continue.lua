@@ -10,6 +10,7 @@
 -- Where a later round fails, so does the call: err.partial is what had come.
 
 local coalesce = require "surefoot.coalesce"
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local join = require "surefoot.join"
 local resume = require "surefoot.resume"
@@ -61,8 +62,8 @@ end
 
 -- The request for the rest.
 local function next_request(self)
-  local request = rounds.copy(self.rounds.job.request)
-  request.messages = rounds.copy(request.messages)
+  local request = copy(self.rounds.job.request)
+  request.messages = copy(request.messages)
   request.messages[#request.messages + 1] = join.message_of(self.before)
   request.messages[#request.messages + 1] = { role = "user", content = PLEASE }
   request.response_format = nil
@@ -173,7 +174,7 @@ end
 -- Judges the joined answer, and only when it is the last.
 local function watch(self, job)
   local validate = job.options.validate
-  job.options = rounds.copy(job.options)
+  job.options = copy(job.options)
   job.options.validate = function(result)
     if goes_on(self, result) then
       return true

@@ -15,9 +15,9 @@
 
 local bounds = require "surefoot.client.bounds"
 local call = require "surefoot.call"
+local copy = require "surefoot.copy"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
-local rounds = require "surefoot.rounds"
 local stats = require "surefoot.client.stats"
 local submit = require "surefoot.submit"
 
@@ -294,9 +294,9 @@ end
 ---@return table correction
 ---@return table[] corrections
 function Watch:corrections()
-  local all, each = rounds.copy(self.numbers), {}
+  local all, each = copy(self.numbers), {}
   for i, prober in ipairs(self.probers) do
-    local one = rounds.copy(prober.numbers)
+    local one = copy(prober.numbers)
     local out = prober.job and #prober.job.call:trail() or 0
     if prober.job and out == 0 then
       all.queue = all.queue - 1
@@ -311,8 +311,8 @@ end
 ---@param index integer
 ---@return surefoot.Probes
 function Watch:probes(index)
-  local probes = rounds.copy(self.probers[index].probes)
-  probes.errors = rounds.copy(probes.errors)
+  local probes = copy(self.probers[index].probes)
+  probes.errors = copy(probes.errors)
   return probes
 end
 

@@ -4,8 +4,8 @@
 -- items that a provider wants back as they came. Nothing that is given is written to.
 
 local common = require "surefoot.provider.common"
+local copy = require "surefoot.copy"
 local json = require "surefoot.json"
-local rounds = require "surefoot.rounds"
 
 local M = {}
 
@@ -57,14 +57,14 @@ local function seam(a, b)
   if type(a) ~= "table" or type(b) ~= "table" or a.type ~= b.type then
     return nil
   elseif type(a.text) == "string" and type(b.text) == "string" and alike(a, b) then
-    local whole = rounds.copy(b)
+    local whole = copy(b)
     for key, value in next, a do
       whole[key] = may_be_list(value) and appended(value, b[key]) or value
     end
     whole.text = a.text .. b.text
     return whole
   elseif is_list(a.content) and is_list(b.content) then
-    local whole = rounds.copy(b)
+    local whole = copy(b)
     whole.id, whole.content = a.id, join_parts(a.content, b.content)
     return whole
   end
@@ -105,14 +105,14 @@ end
 local function join_native(a, b)
   local both = type(a) == "table" and type(b) == "table" and a.provider == b.provider
   if both and is_list(a.items) and is_list(b.items) then
-    local native = rounds.copy(b)
+    local native = copy(b)
     native.items = join_parts(a.items, b.items)
     return native
   end
 end
 
 local function join_messages(a, b)
-  local message = rounds.copy(a)
+  local message = copy(a)
   for key, value in next, b do
     message[key] = join_field(key, a[key], value)
   end
@@ -134,7 +134,7 @@ end
 ---@param job surefoot.Job whose request says whether the text is structured output
 ---@return surefoot.Result
 function M.results(before, result, job)
-  local whole = rounds.copy(result)
+  local whole = copy(result)
   whole.text = (before.text or "") .. (result.text or "")
   whole.reasoning = join_field("reasoning", before.reasoning, result.reasoning)
   whole.message = join_messages(M.message_of(before), M.message_of(result))
@@ -152,7 +152,7 @@ local function parts_without(parts, bytes)
     local text = type(part) == "table" and part.type == "text" and part.text
     if bytes > 0 and type(text) == "string" then
       if #text > bytes then
-        part = rounds.copy(part)
+        part = copy(part)
         part.text = text:sub(bytes + 1)
         list[#list + 1] = part
       end
@@ -172,7 +172,7 @@ function M.without(result, bytes)
   if bytes == 0 then
     return result
   end
-  local rest, message = rounds.copy(result), result.message and rounds.copy(result.message)
+  local rest, message = copy(result), result.message and copy(result.message)
   rest.text, rest.message = (result.text or ""):sub(bytes + 1), message
   if message and type(message.content) == "string" then
     message.content = message.content:sub(bytes + 1)
@@ -181,7 +181,7 @@ function M.without(result, bytes)
   end
   local native = message and message.native
   if type(native) == "table" and is_list(native.items) then
-    message.native = rounds.copy(native)
+    message.native = copy(native)
     message.native.items = parts_without(native.items, bytes)
   end
   return rest

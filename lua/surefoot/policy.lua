@@ -6,6 +6,7 @@
 
 local core = require "surefoot.core"
 local check = require "surefoot.config.check"
+local copy = require "surefoot.copy"
 local classify = require "surefoot.classify"
 local schema = require "surefoot.config.schema"
 
@@ -32,17 +33,6 @@ end
 
 local function fields_of(list, name)
   return pick(list, name)[1].fields
-end
-
-local function changed(field, changes)
-  local copy = {}
-  for key, value in pairs(field) do
-    copy[key] = value
-  end
-  for key, value in pairs(changes) do
-    copy[key] = value
-  end
-  return copy
 end
 
 local function with_test_seams(fields)
@@ -75,11 +65,11 @@ local specs = {
 }
 for _, field in ipairs(fields_of(retry, "budget")) do
   local least = field.name == "capacity" and 0 or field.min
-  table.insert(specs.retry_budget, 1, changed(field, { min = least }))
+  table.insert(specs.retry_budget, 1, copy(field, { min = least }))
 end
 for i, field in ipairs(specs.circuit_breaker) do
   if field.name == "lease" then
-    specs.circuit_breaker[i] = changed(field, { default = pick(timeout, "attempt")[1].default })
+    specs.circuit_breaker[i] = copy(field, { default = pick(timeout, "attempt")[1].default })
   end
 end
 table.insert(specs.balancer, { name = "explore", type = "number", min = 0, max = 1, default = schema.explore,

@@ -13,6 +13,7 @@
 -- text, usage, cost, latency and attempts are those of all rounds, result.resumed says how often it was resumed.
 
 local common = require "surefoot.provider.common"
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local join = require "surefoot.join"
 local prefill = require "surefoot.provider.prefill"
@@ -85,7 +86,7 @@ local function with_before(self, result)
   if not shown_again then
     return nil
   elseif self.how == "restart" then
-    return rounds.copy(result)
+    return copy(result)
   end
   return join.results(self.before, join.without(result, shown_again), self.rounds.job)
 end
@@ -412,7 +413,7 @@ end
 -- Judges the whole; a text that is another one shows when it is read.
 local function watch(self, job)
   local validate = job.options.validate
-  job.options = rounds.copy(job.options)
+  job.options = copy(job.options)
   job.options.validate = function(result)
     if not self.how then
       return validate(result)

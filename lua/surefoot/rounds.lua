@@ -3,6 +3,7 @@
 -- The first call's job says what holds for the others: client, routes, options. Every call has an idempotency key of
 -- its own, since every request is another one.
 
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local tasks = require "surefoot.tasks"
 
@@ -24,18 +25,6 @@ local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_
 ---@field private first_token number?
 local Rounds = {}
 Rounds.__index = Rounds
-
---- A copy of the outermost table.
----@generic T: table
----@param t T
----@return T
-function M.copy(t)
-  local copy = {}
-  for key, value in next, t do
-    copy[key] = value
-  end
-  return setmetatable(copy, getmetatable(t))
-end
 
 --- Token counts of two answers together.
 ---@param a surefoot.Usage?
@@ -99,7 +88,7 @@ function Rounds:follow(request, meanwhile, as)
   if left <= 0 then
     return nil, self:too_late(meanwhile)
   end
-  local options = M.copy(self.options)
+  local options = copy(self.options)
   options.deadline = left
   options.max_attempts = as and as.max_attempts or options.max_attempts
   local key = options.idempotency_key or options.headers and options.headers["idempotency-key"]
@@ -164,7 +153,7 @@ end
 ---@param uncounted boolean? it has not been added
 ---@return surefoot.Result
 function Rounds:whole(result, uncounted)
-  local whole = M.copy(result)
+  local whole = copy(result)
   whole.usage, whole.cost, whole.latency = self.usage, self.cost, self:elapsed()
   if uncounted then
     whole.usage = self:with(result.usage)
@@ -180,9 +169,7 @@ end
 ---@param err surefoot.Error
 ---@return surefoot.Error
 function Rounds:failed(err)
-  local copy = M.copy(err)
-  copy.sent = err.sent or self.count > 0
-  return copy
+  return copy(err, { sent = err.sent or self.count > 0 })
 end
 
 return M

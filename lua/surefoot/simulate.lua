@@ -18,6 +18,7 @@
 local binding = require "surefoot.binding"
 local client = require "surefoot.client"
 local config = require "surefoot.config"
+local copy = require "surefoot.copy"
 local json = require "surefoot.json"
 local schedulers = require "surefoot.scheduler"
 local tasks = require "surefoot.tasks"
@@ -216,15 +217,12 @@ end
 local function endpoints_of(self, given)
   local list = {}
   for i, endpoint in ipairs(given or self.names) do
-    local copy = { url = "https://simulated.invalid/v1" }
-    for key, value in pairs(type(endpoint) == "table" and endpoint or { name = endpoint }) do
-      copy[key] = value
-    end
-    if not self.scripts[copy.name] then
-      error(("endpoints[%d].name: no script for %q; known are %s"):format(i, tostring(copy.name),
+    local named = type(endpoint) == "table" and endpoint or { name = endpoint }
+    if not self.scripts[named.name] then
+      error(("endpoints[%d].name: no script for %q; known are %s"):format(i, tostring(named.name),
         table.concat(self.names, ", ")), 0)
     end
-    list[i] = copy
+    list[i] = copy({ url = "https://simulated.invalid/v1" }, named)
   end
   return list
 end
@@ -234,15 +232,12 @@ end
 ---@return surefoot.Client
 function Simulation:client(given)
   local ok, resolved = pcall(function()
-    local copy = { model = "simulated" }
-    for key, value in pairs(given or {}) do
-      copy[key] = value
-    end
-    copy.endpoints = endpoints_of(self, copy.endpoints)
-    if copy.shared then
+    local whole = copy({ model = "simulated" }, given)
+    whole.endpoints = endpoints_of(self, whole.endpoints)
+    if whole.shared then
       error("shared: a simulation shares nothing, since its clock is virtual", 0)
     end
-    return config.resolve(copy, function() return "simulated-key" end)
+    return config.resolve(whole, function() return "simulated-key" end)
   end)
   if not ok then
     error("simulation:client: " .. tostring(resolved), 2)

@@ -17,6 +17,7 @@
 
 local continue = require "surefoot.continue"
 local check = require "surefoot.config.check"
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local json = require "surefoot.json"
 local rounds = require "surefoot.rounds"
@@ -67,8 +68,8 @@ end
 
 -- The request with the tools in it, and the names of those that it declared itself.
 local function with_tools(request, tools, list)
-  local copy, theirs, declared = rounds.copy(request), {}, {}
-  copy.messages = check.list(request.messages, "messages", function(message, path)
+  local whole, theirs, declared = copy(request), {}, {}
+  whole.messages = check.list(request.messages, "messages", function(message, path)
     if type(message) ~= "table" then
       check.fail(path, "expected a message, got %s", check.show(message))
     end
@@ -91,8 +92,8 @@ local function with_tools(request, tools, list)
   for _, tool in ipairs(list) do
     declared[#declared + 1] = toolbox.declaration(tool)
   end
-  copy.tools = #declared > 0 and declared or nil
-  return copy, theirs
+  whole.tools = #declared > 0 and declared or nil
+  return whole, theirs
 end
 
 local function read_request(request, streams_it)
@@ -185,8 +186,8 @@ end
 -- What forces a call would force one for ever.
 local function unforced(choice)
   if type(choice) == "table" and choice.type == "allowed_tools" and type(choice.allowed_tools) == "table" then
-    choice = rounds.copy(choice)
-    choice.allowed_tools = rounds.copy(choice.allowed_tools)
+    choice = copy(choice)
+    choice.allowed_tools = copy(choice.allowed_tools)
     choice.allowed_tools.mode = "auto"
     return choice
   end
@@ -198,7 +199,7 @@ local function unforced(choice)
 end
 
 local function next_request(self)
-  local request = rounds.copy(self.request)
+  local request = copy(self.request)
   request.messages, request.tool_choice = self.messages, unforced(request.tool_choice)
   return request
 end
@@ -236,7 +237,7 @@ local function take(self, result)
   self.rounds:add(result)
   self.record[#self.record + 1] = { result = result, calls = {} }
   self.messages[#self.messages + 1] = result.message or { role = "assistant", content = result.text }
-  self.pending = result.tool_calls and rounds.copy(result.tool_calls) or {}
+  self.pending = result.tool_calls and copy(result.tool_calls) or {}
   if not has_ours(self, result) then
     self.outcome = { decorate(self, self.rounds:whole(result)) }
   elseif #self.record >= self.options.max_rounds then

@@ -8,6 +8,7 @@ local advice = require "surefoot.advice"
 local binding = require "surefoot.binding"
 local call = require "surefoot.call"
 local clock = require "surefoot.clock"
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local loop = require "surefoot.loop"
 
@@ -52,18 +53,10 @@ local function once(judge, seen)
   end
 end
 
-local function copy_of(t)
-  local copy = {}
-  for key, value in pairs(t) do
-    copy[key] = value
-  end
-  return copy
-end
-
 -- A client for these endpoints alone, without any policy: nothing is kept back, and nothing is learnt.
 local function bare_client(client, endpoints)
-  local config = copy_of(client.config)
-  config.retry = copy_of(config.retry)
+  local config = copy(client.config)
+  config.retry = copy(config.retry)
   config.retry.budget, config.retry.max_attempts = false, 1
   config.keepalive = { idle = 0, age = config.keepalive.age }
   config.concurrency = { limit = #endpoints, queue = #endpoints, adaptive = false, min = 1, max = #endpoints }
@@ -72,9 +65,9 @@ local function bare_client(client, endpoints)
   end
   config.endpoints = {}
   for i, endpoint in ipairs(endpoints) do
-    local copy = copy_of(endpoint)
-    copy.rate, copy.concurrency, copy.breaker = nil, nil, nil
-    config.endpoints[i] = copy
+    local bare = copy(endpoint)
+    bare.rate, bare.concurrency, bare.breaker = nil, nil, nil
+    config.endpoints[i] = bare
   end
   return require("surefoot.client").new(config, client.host) -- which requires this module
 end
@@ -134,7 +127,7 @@ end
 -- A URL at which the API answers instead; for another scheme any sign of life will do.
 local function found_base(client, endpoint, outcome)
   for _, base in ipairs(bases_of(endpoint, outcome)) do
-    local other = copy_of(endpoint)
+    local other = copy(endpoint)
     other.url = base
     local there = ask_alone(client, other)
     local kind, cause = there.err and there.err.kind, there.attempt and there.attempt.cause
@@ -199,9 +192,7 @@ local function check_keys(client, bare, index, outcome)
   for place, key in ipairs(endpoint.keys) do
     local one = outcome
     if place ~= first then
-      local copy = copy_of(endpoint)
-      copy.keys = { key }
-      one = ask_alone(client, copy)
+      one = ask_alone(client, copy(endpoint, { keys = { key } }))
       if one.attempt then
         one.attempt.key = place
       end

@@ -1,16 +1,9 @@
 --- The configuration in the words of the C core.
 
+local copy = require "surefoot.copy"
+local header_lines = require "surefoot.client.header_lines"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
-
-local function header_lines(headers)
-  local lines = {}
-  for name, value in pairs(headers) do
-    lines[#lines + 1] = name .. ": " .. value .. "\n"
-  end
-  table.sort(lines)
-  return table.concat(lines)
-end
 
 local function key_headers(endpoint)
   local auth = providers.formats[endpoint.provider].auth
@@ -35,18 +28,11 @@ end
 
 -- A plain call's first byte may take as long as the attempt, unless one is given; a stream's never.
 local function timeouts(timeout)
-  local copy = { stream_first_byte = timeout.first_byte or schema.stream_first_byte }
-  for phase, seconds in pairs(timeout) do
-    copy[phase] = seconds
-  end
-  return copy
+  return copy({ stream_first_byte = timeout.first_byte or schema.stream_first_byte }, timeout)
 end
 
 local function endpoint_config(endpoint, keepalive, agent)
-  local headers = { ["user-agent"] = agent }
-  for name, value in pairs(endpoint.headers) do
-    headers[name] = value
-  end
+  local headers = copy({ ["user-agent"] = agent }, endpoint.headers)
   local tls, dns = endpoint.tls, endpoint.dns
   return {
     name = endpoint.name, url = endpoint.url, weight = endpoint.weight, priority = endpoint.priority,

@@ -6,6 +6,7 @@ local binding = require "surefoot.binding"
 local bounds = require "surefoot.client.bounds"
 local check = require "surefoot.config.check"
 local coalesce = require "surefoot.coalesce"
+local header_lines = require "surefoot.client.header_lines"
 local multipart = require "surefoot.client.multipart"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
@@ -53,15 +54,6 @@ local work = {
     return job.method, job.path, job.headers, job.body
   end,
 }
-
-local function header_lines(headers)
-  local lines = {}
-  for name, value in pairs(headers) do
-    lines[#lines + 1] = name .. ": " .. value .. "\n"
-  end
-  table.sort(lines)
-  return table.concat(lines)
-end
 
 -- The one body that was given: as text, or as parts to be read while they are sent; and its content type.
 local function body_of(client, request)

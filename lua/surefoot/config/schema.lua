@@ -13,6 +13,8 @@
 -- endpoint = true: may be given per endpoint as well; endpoint = "own": given there it is the endpoint's own limit, and
 -- top = true fields stay with the client.
 
+local copy = require "surefoot.copy"
+
 local M = {}
 
 M.explore = 0.02 -- share of picks that ask a line in spite of its latency
@@ -25,11 +27,7 @@ M.max_targets = 256 -- routes x endpoints of one call, as in the core
 M.max_line_headers, M.max_call_headers = 40, 24
 
 local function seconds(name, default, doc, more)
-  local spec = { name = name, type = "seconds", default = default, doc = doc, above = 0, none = true }
-  for key, value in pairs(more or {}) do
-    spec[key] = value
-  end
-  return spec
+  return copy({ name = name, type = "seconds", default = default, doc = doc, above = 0, none = true }, more)
 end
 
 local timeout = {
@@ -404,13 +402,10 @@ end
 
 for _, field in ipairs(M.top) do
   if field.endpoint then
-    local copy = {}
-    for key, value in pairs(field) do
-      copy[key] = value
-    end
-    copy.default = nil
-    copy.fields = field.fields and endpoint_fields(field.fields)
-    M.endpoint[#M.endpoint + 1] = copy
+    local own = copy(field)
+    own.default = nil
+    own.fields = field.fields and endpoint_fields(field.fields)
+    M.endpoint[#M.endpoint + 1] = own
   end
 end
 

@@ -11,6 +11,7 @@
 -- written in a way that could push other things out of it.
 
 local cjson = require "cjson"
+local copy = require "surefoot.copy"
 local json = require "surefoot.json"
 local slots = require "surefoot.gateway.slots"
 local sums = require "surefoot.gateway.sums"
@@ -126,14 +127,6 @@ local function read_remainder(self)
   return self.folded
 end
 
-local function copy_of(map)
-  local copy = {}
-  for name, value in pairs(map) do
-    copy[name] = value
-  end
-  return copy
-end
-
 local function count_new(series, known)
   local n = 0
   for name in pairs(series) do
@@ -160,10 +153,7 @@ local function bound_series(counters, known)
     end
     bounded[name] = sums.add(bounded[name] or {}, one)
   end
-  local copy = copy_of(counters)
-  copy.gateway = copy_of(counters.gateway)
-  copy.gateway.operations = bounded
-  return copy
+  return copy(counters, { gateway = copy(counters.gateway, { operations = bounded }) })
 end
 
 local function prune_recent(self, recent, now)

@@ -5,9 +5,9 @@
 -- another one would hardly say the same.
 
 local common = require "surefoot.provider.common"
+local copy = require "surefoot.copy"
 local prefill = require "surefoot.provider.prefill"
 local providers = require "surefoot.provider"
-local rounds = require "surefoot.rounds"
 
 local M = {}
 
@@ -84,8 +84,8 @@ end
 ---@param text string without white space at its end
 ---@return surefoot.Work
 function M.telling(work, text)
-  local copy = rounds.copy(work)
-  function copy.encode(job, variant)
+  local own = copy(work)
+  function own.encode(job, variant)
     local request = prefill.request(changed(job.routes[variant.route], job.request), text, variant)
     local operation = providers.formats[variant.provider].operations[work.name]
     local method, path, headers, body = operation.encode(request, variant, job.client.codec, nil, true)
@@ -94,7 +94,7 @@ function M.telling(work, text)
     end
     return method, prefill.path(path, variant), headers, body
   end
-  return copy
+  return own
 end
 
 return M
