@@ -50,9 +50,7 @@ struct sf_region {
   int fd;
   char name[SF_REGION_NAME + 1]; /* "" once its file was unlinked */
   unsigned references;
-  unsigned long forks; /* when `owner` was claimed */
-  int owner;           /* our place among the owners; -1 = none was free */
-  uint32_t epoch;
+  _Atomic uint64_t seat; /* ours among the owners, one word for all threads: forks 32, epoch 16, place + 1 16 bits */
   _Atomic int64_t reaped_at;
 };
 
@@ -144,9 +142,35 @@ static bool reap(header *map)
   return any;
 }
 
-static bool claim_free(sf_region *region, uint32_t pid, uint32_t start)
+/* ---- our seat among them */
+
+static uint64_t seat_word(int place, uint32_t epoch)
 {
-  header *map = region->map;
+  return (uint64_t)(uint32_t)forks << 32 | (uint64_t)(epoch & 0xffff) << 16 | (uint64_t)(place + 1);
+}
+
+/* -1: none was free. */
+static int seat_place(uint64_t seat)
+{
+  return (int)(seat & 0xffff) - 1;
+}
+
+static uint32_t seat_epoch(uint64_t seat)
+{
+  return (uint32_t)(seat >> 16) & 0xffff;
+}
+
+/* Not so before the first claim, in the child of a fork, and where somebody took this process for gone. */
+static bool is_ours(const sf_region *region, uint64_t seat)
+{
+  if (seat >> 32 != (uint32_t)forks) return false;
+  if (seat_place(seat) < 0) return true;
+  uint64_t word = atomic_load_explicit(&region->map->owners[seat_place(seat)], memory_order_relaxed);
+  return owner_pid(word) != 0 && owner_epoch(word) == seat_epoch(seat);
+}
+
+static bool claim_free(header *map, uint32_t pid, uint32_t start, uint64_t *seat)
+{
   for (uint32_t i = 0; i < SF_REGION_PROCESSES; i++) {
     uint64_t word = atomic_load_explicit(&map->owners[i], memory_order_acquire);
     uint32_t epoch = (owner_epoch(word) + 1) & 0xffff;
@@ -158,31 +182,43 @@ static bool claim_free(sf_region *region, uint32_t pid, uint32_t start)
     while (high < i + 1 && !atomic_compare_exchange_weak_explicit(&map->high, &high, i + 1, memory_order_release,
                                                                   memory_order_relaxed)) {
     }
-    region->owner = (int)i;
-    region->epoch = epoch;
+    *seat = seat_word((int)i, epoch);
     return true;
   }
   return false;
 }
 
-static void claim(sf_region *region)
+static uint64_t claim(sf_region *region)
 {
   uint32_t pid = (uint32_t)getpid(), start = 0;
-  region->owner = -1;
-  if (look_at(pid, &start) != PROCESS_LIVES) return; /* it is tried again */
-  region->forks = forks;
-  if (claim_free(region, pid, start)) return;
-  if (reap(region->map) && claim_free(region, pid, start)) return;
-  atomic_fetch_add_explicit(&region->map->refused, 1, memory_order_relaxed);
+  uint64_t seat = seat_word(-1, 0);
+  if (look_at(pid, &start) != PROCESS_LIVES) return seat; /* it is tried again */
+  if (!claim_free(region->map, pid, start, &seat) && !(reap(region->map) && claim_free(region->map, pid, start, &seat)))
+    atomic_fetch_add_explicit(&region->map->refused, 1, memory_order_relaxed);
+  atomic_store_explicit(&region->seat, seat, memory_order_release);
+  return seat;
+}
+
+/* The mutex is for the first time: of threads that come together one claims, for all. */
+static uint64_t take_seat(sf_region *region)
+{
+  uint64_t seat = atomic_load_explicit(&region->seat, memory_order_acquire);
+  if (is_ours(region, seat)) return seat;
+  pthread_mutex_lock(&mutex);
+  seat = atomic_load_explicit(&region->seat, memory_order_acquire);
+  if (!is_ours(region, seat)) seat = claim(region);
+  pthread_mutex_unlock(&mutex);
+  return seat;
 }
 
 static void leave(sf_region *region)
 {
-  if (region->owner < 0 || region->forks != forks) return;
-  _Atomic uint64_t *owner = &region->map->owners[region->owner];
+  uint64_t seat = atomic_load_explicit(&region->seat, memory_order_acquire);
+  if (seat_place(seat) < 0 || !is_ours(region, seat)) return;
+  _Atomic uint64_t *owner = &region->map->owners[seat_place(seat)];
   uint64_t word = atomic_load_explicit(owner, memory_order_acquire);
   uint64_t empty = owner_word(0, 0, owner_epoch(word) + 1);
-  if (owner_pid(word) == (uint32_t)getpid() && owner_epoch(word) == region->epoch)
+  if (owner_pid(word) == (uint32_t)getpid() && owner_epoch(word) == seat_epoch(seat))
     atomic_compare_exchange_strong_explicit(owner, &word, empty, memory_order_acq_rel, memory_order_relaxed);
 }
 
@@ -208,35 +244,24 @@ size_t sf_region_processes(const sf_region *region, int32_t *pids, size_t most)
 
 /* ---- cells ---- */
 
-/* Somebody took this process for gone. */
-static bool is_disowned(const sf_region *region)
-{
-  if (region->owner < 0) return false;
-  uint64_t word = atomic_load_explicit(&region->map->owners[region->owner], memory_order_relaxed);
-  return owner_pid(word) == 0 || owner_epoch(word) != region->epoch;
-}
-
 uint32_t sf_cells_own(const sf_region *region, const sf_cells *cells)
 {
-  if (region->owner < 0 || region->forks != forks || is_disowned(region)) return 0;
-  uint64_t word = atomic_load_explicit(&cells->cell[region->owner].word, memory_order_relaxed);
-  return word >> 32 == region->epoch ? (uint32_t)word : 0;
+  uint64_t seat = atomic_load_explicit(&region->seat, memory_order_acquire);
+  if (seat_place(seat) < 0 || !is_ours(region, seat)) return 0;
+  uint64_t word = atomic_load_explicit(&cells->cell[seat_place(seat)].word, memory_order_relaxed);
+  return word >> 32 == seat_epoch(seat) ? (uint32_t)word : 0;
 }
 
 void sf_cells_add(sf_region *region, sf_cells *cells, int change)
 {
-  if (region->forks != forks || is_disowned(region)) {
-    pthread_mutex_lock(&mutex);
-    if (region->forks != forks || is_disowned(region)) claim(region);
-    pthread_mutex_unlock(&mutex);
-  }
-  if (region->owner < 0) return;
-  _Atomic uint64_t *cell = &cells->cell[region->owner].word;
+  uint64_t seat = take_seat(region);
+  if (seat_place(seat) < 0) return;
+  _Atomic uint64_t *cell = &cells->cell[seat_place(seat)].word;
   uint64_t word = atomic_load_explicit(cell, memory_order_relaxed), next;
   do {
-    uint32_t count = word >> 32 == region->epoch ? (uint32_t)word : 0;
+    uint32_t count = word >> 32 == seat_epoch(seat) ? (uint32_t)word : 0;
     if (change < 0 && count < (uint32_t)-change) return; /* held before a fork: the parent's to give back */
-    next = (uint64_t)region->epoch << 32 | (uint32_t)((int64_t)count + change);
+    next = (uint64_t)seat_epoch(seat) << 32 | (uint32_t)((int64_t)count + change);
   } while (!atomic_compare_exchange_weak_explicit(cell, &word, next, memory_order_relaxed, memory_order_relaxed));
 }
 
@@ -288,17 +313,28 @@ static void *place_of(block *each)
   return (char *)each + aligned(sizeof *each + each->key_length);
 }
 
-/* A block that is filled and that nobody sees yet; NULL: there is no room. Memory is had before it is touched. */
+/* Memory for these bytes; a signal on the way is no refusal. */
+static bool have_memory(int fd, uint64_t at, uint64_t bytes)
+{
+  int code;
+  do code = fallocate(fd, 0, (off_t)at, (off_t)bytes);
+  while (code != 0 && errno == EINTR);
+  return code == 0;
+}
+
+/*
+ * A block that is filled and that nobody sees yet; NULL: there is no room. Memory is had before it is touched, and before
+ * it is given out: what there is no memory for uses up nothing.
+ */
 static block *make_block(sf_region *region, const block *wanted, const char *key, void (*init)(void *))
 {
   header *map = region->map;
   uint64_t bytes = aligned(sizeof *wanted + wanted->key_length) + aligned(wanted->size);
   uint64_t at = atomic_load_explicit(&map->used, memory_order_relaxed);
   do {
-    if (bytes > BYTES || at > BYTES - bytes) return NULL;
+    if (bytes > BYTES || at > BYTES - bytes || !have_memory(region->fd, at, bytes)) return NULL;
   } while (
       !atomic_compare_exchange_weak_explicit(&map->used, &at, at + bytes, memory_order_relaxed, memory_order_relaxed));
-  if (fallocate(region->fd, 0, (off_t)at, (off_t)bytes) != 0) return NULL;
   block *made = block_at(map, (uint32_t)(at / LINE));
   *made = *wanted;
   memcpy(made->key, key, wanted->key_length);
@@ -384,11 +420,19 @@ static const char *distrust(int fd)
   return NULL;
 }
 
+static bool lock_file(int fd)
+{
+  int code;
+  do code = flock(fd, LOCK_EX);
+  while (code != 0 && errno == EINTR);
+  return code == 0;
+}
+
 /* The mapped file, made ready by whoever comes first; NULL and why. */
 static header *map_file(int fd, const char **why)
 {
-  if (flock(fd, LOCK_EX) != 0 ||
-      ((*why = distrust(fd)) == NULL && (ftruncate(fd, (off_t)BYTES) != 0 || fallocate(fd, 0, 0, sizeof(header)) != 0)))
+  if (!lock_file(fd) ||
+      ((*why = distrust(fd)) == NULL && (ftruncate(fd, (off_t)BYTES) != 0 || !have_memory(fd, 0, sizeof(header)))))
     *why = strerror(errno);
   if (*why != NULL) return NULL;
   header *map = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -436,8 +480,7 @@ static sf_region *open_file(const char *name, const char *path, bool existing, c
   snprintf(region->name, sizeof region->name, "%s", name);
   region->next = open_regions;
   open_regions = region;
-  region->forks = forks - 1; /* an owner once something is held */
-  region->owner = -1;
+  atomic_init(&region->seat, (uint64_t)(uint32_t)(forks - 1) << 32); /* claimed once something is held */
   return region;
 }
 
@@ -477,6 +520,7 @@ void sf_region_release(sf_region *region)
 bool sf_region_unlink(const char *name)
 {
   char path[SF_REGION_NAME + 64];
+  errno = EINVAL;
   if (!sf_region_path(name, path, sizeof path)) return false;
   pthread_mutex_lock(&mutex);
   sf_region *region = find_open(name);

@@ -2,6 +2,7 @@
 #include "../../csrc/share/region.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -355,6 +356,36 @@ static void test_all_find_the_same_place(void)
   finish(region);
 }
 
+static pthread_barrier_t together;
+
+static void *hold_one(void *context)
+{
+  sf_region *region = context;
+  sf_cells *cells = cells_of(region);
+  pthread_barrier_wait(&together);
+  sf_cells_add(region, cells, 1);
+  pthread_barrier_wait(&together);
+  return NULL;
+}
+
+/* Their process has no seat yet, and all need it at the same moment. */
+static void test_threads_that_begin_together(void)
+{
+  pthread_t threads[RACERS];
+  pthread_barrier_init(&together, NULL, RACERS + 1);
+  for (int round = 0; round < 200; round++) {
+    sf_region *region = fresh();
+    for (int i = 0; i < RACERS; i++) CHECK(pthread_create(&threads[i], NULL, hold_one, region) == 0);
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    CHECK_IS(sf_cells_sum(region, cells_of(region)), RACERS);
+    CHECK_IS(sf_cells_own(region, cells_of(region)), RACERS);
+    for (int i = 0; i < RACERS; i++) pthread_join(threads[i], NULL);
+    finish(region);
+  }
+  pthread_barrier_destroy(&together);
+}
+
 /* Killed at any moment while they make places and hold things: what is left is whole, and nothing is held. */
 static void churn(void *context)
 {
@@ -409,6 +440,7 @@ int main(int argc, char **argv)
     { "a fork is another process", test_a_fork_is_another_process },
     { "places of processes are used again", test_places_of_processes_are_used_again },
     { "all find the same place", test_all_find_the_same_place },
+    { "threads that begin together", test_threads_that_begin_together },
     { "killed at any moment", test_killed_at_any_moment },
   };
   return check_main(tests, sizeof tests / sizeof *tests, argc, argv);
