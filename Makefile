@@ -15,6 +15,7 @@ LUA = 5.4 $(if $(LUAJIT)$(LUA51),5.1)
 SPEC = $(filter-out spec/hard,$(patsubst %/,%,$(wildcard spec/*/))) $(wildcard spec/*_spec.lua)
 ARGS =
 FUZZ_SECONDS = 60
+STRESS = 60
 
 # What Debian 12 needs; of two names either will do. Nothing is enabled or configured by us (Debian's nginx may start
 # itself on port 80).
@@ -163,16 +164,21 @@ run-fuzz: $(FUZZERS:spec/fuzz/%.c=build/fuzz/%)
 	  build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
 	    build/fuzz/$${fuzzer}_corpus $$(ls -d spec/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
-run-test-hard: run-fuzz run-tsan run-failing run-asan-nginx run-greedy run-valgrind
+run-test-hard: run-fuzz run-tsan run-stress run-failing run-asan-nginx run-greedy run-valgrind
 
-# The only code with two threads of its own: the doorbell.
-build/tsan/doorbell_test: spec/engine/doorbell_test.c $(FLOORS) $(wildcard csrc/*/*.h spec/engine/*.h) Makefile
+# The only code with two threads of its own is the doorbell; a region may be shared by threads of the program's.
+build/tsan/%: spec/%.c $(FLOORS) $(wildcard csrc/*/*.h spec/engine/*.h) Makefile
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(COMPILE) -Wno-unused-function -Wno-tsan -O1 -g -fsanitize=thread -o $@ $< $(FLOORS) $(LIBRARIES)
 
-run-tsan: build/tsan/doorbell_test
-	@echo "== the doorbell's threads under ThreadSanitizer"
-	@TSAN_OPTIONS=halt_on_error=1 setarch -R $<
+run-tsan: build/tsan/engine/doorbell_test build/tsan/share/region_test build/tsan/share/stress_test
+	@echo "== threads under ThreadSanitizer: the doorbell's, and those that share a region"
+	@TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/engine/doorbell_test
+	@for test in region stress; do TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/share/$${test}_test threads || exit 1; done
+
+run-stress: all $(TESTS:spec/%.c=build/lua5.4/test/%)
+	@echo "== processes that share an allowance and are killed"
+	@SUREFOOT_STRESS=$(STRESS) build/lua5.4/test/share/stress_test
 
 run-asan-nginx: all build/asan-luajit/surefoot/core.so
 	@echo "== nginx with a module under sanitizers"
@@ -188,7 +194,10 @@ run-greedy: all build/asan/lua5.4 $(TESTS:spec/%.c=build/asan/test/%)
 	@echo "== all specs, a collector that never rests"
 	@SUREFOOT_GC=greedy $(SUITE) $(CURDIR)/build/asan/lua5.4 -- $(SPEC) --exclude-tags=once $(ARGS)
 
+# Leaks of C are LeakSanitizer's: the child of a fork leaves what was its parent's, which valgrind cannot tell apart.
 run-valgrind: all $(TESTS:spec/%.c=build/lua5.4/test/%)
+	@echo "== all tests in C under valgrind"
+	@for test in $(TESTS:spec/%.c=build/lua5.4/test/%); do valgrind -q --error-exitcode=9 $$test || exit 1; done
 	@echo "== all specs under valgrind"
 	@$(SUITE) 'valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 lua5.4' -- \
 	  $(SPEC) --exclude-tags=once $(ARGS)
