@@ -98,6 +98,28 @@ describe("a gateway with keys #once", function()
     assert.is_nil(response.body:find('"prompt_tokens"', 1, true))
   end)
 
+  for options, sent in pairs {
+    ["null"] = { include_usage = true }, ["{}"] = { include_usage = true },
+    ['{"include_usage":false}'] = { include_usage = true },
+    ['{"include_usage":null,"include_obfuscation":false}'] = { include_usage = true, include_obfuscation = false },
+  } do
+    it("asks for the usage of a stream, and keeps it to itself, also where a caller says " .. options, function()
+      local body = ('{"stream_options":%s,"stream":true,"model":"%%s","messages":[],"seed":7}'):format(options)
+      for _, model in ipairs { "m", "changed" } do
+        local response = lab.ask(n, "/v1/chat/completions", body:format(model), { Authorization = "Bearer " .. A })
+        assert.equal(200, response.status, response.body)
+        assert.same(sent, cjson.decode(p:counters("a").last_body).stream_options)
+        assert.is_nil(response.body:find('"prompt_tokens"', 1, true))
+        assert.truthy(response.body:find("[DONE]", 1, true))
+      end
+    end)
+  end
+
+  it("shows the usage of a stream to who asks for it", function()
+    local response = chat(A, { stream = true, stream_options = { include_usage = true } })
+    assert.truthy(response.body:find('"prompt_tokens"', 1, true))
+  end)
+
   it("one call at a time", function()
     p:profile("a", { fault = "hang" })
     local slow = lab.open(n, "/v1/chat/completions", lab.question(), { Authorization = "Bearer " .. A })

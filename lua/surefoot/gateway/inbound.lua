@@ -2,12 +2,14 @@
 
 local binding = require "surefoot.binding"
 local canceller = require "surefoot.canceller"
+local copy = require "surefoot.copy"
 local origins = require "surefoot.gateway.origin"
 
 local M = {}
 
 local ngx = ngx
 local NO_FALLBACKS = {}
+local USAGE = { include_usage = true }
 local UNKNOWN_MODEL = { param = "model", code = "model_not_found" }
 local MOST_FALLBACKS = 16
 local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into the log
@@ -18,9 +20,8 @@ local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into 
 ---@field last integer
 ---@field streams boolean
 ---@field fallbacks string[]
----@field fallbacks_at integer[]?  where they stand in the body
 ---@field told table           fields that the client looks at
----@field asks_usage boolean   it says itself what it wants to know at the end of a stream
+---@field stream_options string?  as they stand in the body
 ---@field lists_models boolean  it has `models`, which OpenRouter and its like take for fallbacks
 
 --- The body; nil and a failure's kind and message.
@@ -123,7 +124,7 @@ end
 ---@return string? param
 function M.read_members(exchange, body)
   local codec = exchange.gateway.client.codec
-  local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1, _, l1 = binding.members(body, "model", "stream",
+  local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1, o2, l1 = binding.members(body, "model", "stream",
     "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "fallbacks", "stream_options", "models")
   if m1 == nil then
     return nil, "the body is no JSON object: " .. tostring(m2)
@@ -144,13 +145,13 @@ function M.read_members(exchange, body)
       model = model, max_tokens = number_at(body, t1, t2), n = number_at(body, n1, n2),
       max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
     },
-    fallbacks_at = f1 and { f1, f2 } or nil, asks_usage = o1 and true or false, lists_models = l1 and true or false,
+    stream_options = o1 and body:sub(o1, o2) or nil, lists_models = l1 and true or false,
   }
 end
 
--- A text without the member whose value stands there: cut out, so that all else stays as it came. No quote can be
--- within its name.
-local function without_member(body, first, last)
+-- A text without one of its members: cut out, so that all else stays as it came. No quote can be within its name.
+local function without_member(body, name)
+  local first, last = binding.members(body, name)
   local closing = body:sub(1, first - 1):match '.*()"'
   local start = body:sub(1, closing - 1):match '.*()"'
   local comma_after = body:match("^%s*,()", last + 1)
@@ -158,27 +159,44 @@ local function without_member(body, first, last)
   return body:sub(1, (comma_before or start) - 1) .. body:sub(comma_after or last + 1)
 end
 
---- The request as the relay takes it: without the member that only the gateway understands.
+-- The options by which a stream tells its usage, whatever else its caller asks for; nil: it is asked for already, or no
+-- options stand there, and a provider shall say so.
+local function usage_options(given, codec)
+  if not given or given == "null" then
+    return USAGE
+  end
+  local options = given:find "^{" and codec.decode(given)
+  if options and options.include_usage ~= true then
+    return copy(options, USAGE)
+  end
+end
+
+--- The request as the relay takes it: without the member that only the gateway understands, and without a stream's
+--- options where it is to be asked with others.
 ---@param exchange surefoot.gateway.Exchange
 ---@param body string
 ---@param members surefoot.gateway.Members
 ---@return surefoot.gateway.Inbound
 function M.inbound_of(exchange, body, members)
-  local gateway, first, last = exchange.gateway, members.first, members.last
-  if members.fallbacks_at then
-    body = without_member(body, members.fallbacks_at[1], members.fallbacks_at[2])
+  local gateway, first, last, length = exchange.gateway, members.first, members.last, #body
+  local counts = members.streams and gateway.counts_usage and exchange.format.path == "/chat/completions"
+  local wants_usage = counts and usage_options(members.stream_options, gateway.client.codec) or nil
+  if members.fallbacks ~= NO_FALLBACKS then
+    body = without_member(body, "fallbacks")
+  end
+  if wants_usage and members.stream_options then
+    body = without_member(body, "stream_options")
+  end
+  if #body < length then
     first, last = binding.members(body, "model")
   end
-  local inbound = {
+  return {
     format = exchange.format, body = body, first = first, last = last, streams = members.streams,
-    told = members.told,
+    told = members.told, wants_usage = wants_usage,
     context = {
       codec = gateway.client.codec, model = members.model, id = exchange.id, created = math.floor(ngx.time()),
     },
   }
-  inbound.wants_usage = inbound.streams and gateway.counts_usage and not members.asks_usage
-    and exchange.format.path == "/chat/completions" or nil
-  return inbound
 end
 
 --- The options of the call. Nil and a message.

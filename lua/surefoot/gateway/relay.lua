@@ -9,8 +9,6 @@ local providers = require "surefoot.provider"
 
 local M = {}
 
-local USAGE = { include_usage = true }
-
 local formats = providers.formats
 local NOTHING = common.NOTHING
 
@@ -26,7 +24,7 @@ local NOTHING = common.NOTHING
 ---@field passes boolean?         it may go to lines of its own format as it is
 ---@field is_marked boolean?      it goes to them as the format's as_native has it
 ---@field alters boolean?         surefoot may change the answer
----@field wants_usage boolean?   a stream is asked for its usage, though the caller did not
+---@field wants_usage table?     the options by which a stream is asked for its usage, though the caller did not
 
 ---@class surefoot.Result
 ---@field verbatim string?       the path of the format that it came in, where the gateway passes it on
@@ -37,8 +35,8 @@ local NOTHING = common.NOTHING
 local function text_with_model(inbound, model, codec)
   local body = inbound.body
   if inbound.wants_usage then
-    return body:sub(1, inbound.first - 1) .. codec.encode(model) .. ',"stream_options":{"include_usage":true}'
-      .. body:sub(inbound.last + 1)
+    return body:sub(1, inbound.first - 1) .. codec.encode(model) .. ',"stream_options":'
+      .. codec.quick(inbound.wants_usage) .. body:sub(inbound.last + 1)
   elseif model == inbound.context.model then
     return body
   end
@@ -53,7 +51,7 @@ local function pass(inbound, variant, changes, codec)
     local document = inbound.context.document
     document = common.changed(inbound.is_marked and inbound.format.as_native(document) or document, model, changes)
     if inbound.wants_usage and document.stream_options == nil then
-      document.stream_options = USAGE
+      document.stream_options = inbound.wants_usage
     end
     body, problem = codec.encode(document)
     if not body then
@@ -169,7 +167,7 @@ local function fold(job, variant)
   end
   return setmetatable({
     inner = inner, path = inbound.format.path, held = "", shown = false, finished = false,
-    hides_usage = inbound.wants_usage,
+    hides_usage = inbound.wants_usage ~= nil,
   }, Folder)
 end
 
