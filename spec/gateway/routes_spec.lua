@@ -19,10 +19,35 @@ describe("the routes of a gateway", function()
     return names
   end
 
+  local function endpoints(list)
+    local places = {}
+    for i, route in ipairs(list) do
+      places[i] = route.endpoint
+    end
+    return places
+  end
+
   it("ask each name of a request once", function()
     local of = routes.new(client(), nil)
     assert.same({ "m", "x", "y" }, models(of:with("m", { "x", "m", "x", "y", "y" })))
     assert.same({ "m" }, models(of:with("m", { "m" })))
+  end)
+
+  it("are all of a listed model's, also where a request names what to try next", function()
+    local of = routes.new(client(), { m = { { model = "m", endpoint = "a" }, { model = "m2", endpoint = "b" } },
+      x = { { model = "x1", endpoint = "b" }, { model = "x2", endpoint = "a" } } })
+    assert.same({ "m", "m2" }, models(of:of "m"))
+    assert.same({ "m", "m2", "x1", "x2" }, models(of:with("m", { "x" })))
+    assert.same({ 1, 2, 2, 1 }, endpoints(of:with("m", { "x" })))
+  end)
+
+  it("are the request's own fallbacks instead of the client's", function()
+    local c = surefoot.new { api_key = "sk-0123456789", endpoints = { { name = "a", url = "http://127.0.0.1:9" } },
+      fallbacks = { "mine" } }
+    local of = routes.new(c, nil)
+    assert.same({ "m", "mine" }, models(of:of "m"))
+    assert.same({ "m", "x" }, models({ of:with("m", { "x" })[1], of:with("m", { "x" })[2] }))
+    c:close()
   end)
 
   it("leave nothing behind, however a request repeats its names", function()

@@ -78,6 +78,7 @@ local function resolve(self, name)
     error(("gateway.models[%q]"):format(name) .. rest_of_message, 0)
   end
   local routes = options.fallbacks
+  routes.own = #list
   if #list == 1 then
     for _, fallback in ipairs(self.client.config.fallbacks) do
       routes[#routes + 1] = fallback
@@ -113,7 +114,8 @@ local function distinct(name, others)
   return names
 end
 
---- The routes of a model and of those that a request names behind it. Nil and the name that is not served.
+--- The routes of a model and of those that a request names behind it, in place of the client's own fallbacks. Nil and
+--- the name that is not served.
 ---@param name string
 ---@param fallbacks string[]
 ---@return surefoot.Route[]?
@@ -125,8 +127,8 @@ function Routes:with(name, fallbacks)
     if not routes then
       return nil, one
     end
-    for _, route in ipairs(i == 1 and #fallbacks > 0 and { routes[1] } or routes) do
-      all[#all + 1] = route
+    for k = 1, i == 1 and #fallbacks > 0 and routes.own or #routes do
+      all[#all + 1] = routes[k]
     end
   end
   return all
