@@ -171,8 +171,9 @@ local operations = {
   models = { name = "models", encode = encode_operation, judge = judge_operation },
 }
 
--- A job for an operation of the provider's. Throws when the request cannot be written.
-local function operation_job(self, work, routes, request, options)
+-- A job for an operation of the provider's. Nil and an error where nobody serves it; nil, nil and what is wrong with
+-- the request where it cannot be written.
+local function prepare(self, work, routes, request, options)
   local plan = routes.plan or plans.of(self, routes)
   if not plan then
     return nil, errors.new {
@@ -186,7 +187,7 @@ local function operation_job(self, work, routes, request, options)
   }
   local method, path, headers, body = work.encode(job, plan.variants[1])
   if not method then
-    error(path, 0)
+    return nil, nil, path
   end
   job.method, job.path, job.headers, job.body = method, path, headers, body
   job.estimate = bounds.estimate(self, request, #(body or ""), options)
@@ -194,6 +195,15 @@ local function operation_job(self, work, routes, request, options)
     job.timeout = bounds.timeout(options)
   end
   return job
+end
+
+-- The same; what is wrong with the request is thrown as a string.
+local function operation_job(...)
+  local job, err, problem = prepare(...)
+  if problem then
+    error(problem, 0)
+  end
+  return job, err
 end
 
 local function check_request(request, streams_it)
@@ -253,10 +263,11 @@ function Client:stream_job(request, options)
   return self:chat_job(request, options, operations.stream)
 end
 
--- The job of whoever writes requests and reads answers by itself, as the gateway does.
+-- The job of whoever writes requests and reads answers by itself, as the gateway does. What is wrong with the request
+-- is a third value.
 ---@private
 function Client:foreign_job(work, routes, request, options)
-  return operation_job(self, work, routes, request, options)
+  return prepare(self, work, routes, request, options)
 end
 
 -- The job for a request that goes on with another job's.

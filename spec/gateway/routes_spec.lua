@@ -50,6 +50,21 @@ describe("the routes of a gateway", function()
     c:close()
   end)
 
+  it("are not more than one call can have", function()
+    local lines, names = {}, {}
+    for i = 1, 16 do
+      lines[i], names[i] = { name = "line" .. i, url = "http://127.0.0.1:9" }, "x" .. i
+    end
+    local c = surefoot.new { api_key = "sk-0123456789", endpoints = lines }
+    local of = routes.new(c, nil)
+    local found, unknown, problem = of:with("m", names)
+    assert.same({ nil, nil, "fallbacks: lines x models may be 256, got 272" },
+      { found, unknown, problem })
+    names[16] = nil
+    assert.equal(16, #of:with("m", names))
+    c:close()
+  end)
+
   it("leave nothing behind, however a request repeats its names", function()
     local c = client()
     local of, shapes = routes.new(c, nil), 0

@@ -248,13 +248,15 @@ function M.routes_of(exchange, members)
       return nil, "forbidden", ("this key may not use the model %q"):format(name), UNKNOWN_MODEL
     end
   end
-  local found, unknown
+  local found, unknown, problem
   if members.fallbacks == NO_FALLBACKS then
     found, unknown = routes:of(members.model), members.model
   else
-    found, unknown = routes:with(members.model, members.fallbacks)
+    found, unknown, problem = routes:with(members.model, members.fallbacks)
   end
-  if not found then
+  if problem then
+    return nil, "invalid_request", problem, { param = "fallbacks" }
+  elseif not found then
     return nil, "not_found", ("the model %q is not served here"):format(unknown), UNKNOWN_MODEL
   end
   return found

@@ -28,6 +28,7 @@ local M = {}
 ---@field loopback_only boolean       that is what keeps others out where there are no keys
 ---@field listed { names: string[], at: number }?  models of the lines, where the configuration names none
 ---@field logs boolean                nginx has variables for the access log
+---@field is_unwatched boolean?       it was said that nginx does not tell who leaves
 local Gateway = {}
 local mt = { __index = Gateway, __name = "surefoot.gateway" }
 

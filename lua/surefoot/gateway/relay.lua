@@ -246,8 +246,8 @@ local function request_of(client, inbound, routes, plan)
   return inbound.told, routes
 end
 
---- The job of a request. Nil and an error where nobody serves it; what is wrong with the request is thrown: a table
---- { message, param }, or a string.
+--- The job of a request. Nil and an error where nobody serves it; what is wrong with the request is thrown as a table
+--- { message, param }.
 ---@param client surefoot.Client
 ---@param inbound surefoot.gateway.Inbound
 ---@param routes surefoot.Route[]
@@ -264,7 +264,11 @@ function M.job(client, inbound, routes, options)
     name = name, encode = encode, judge = judge, fold = inbound.streams and fold or nil, streams = inbound.streams,
     counts_tokens = true, inbound = inbound,
   }
-  return client:foreign_job(work, routes, inbound.request, options)
+  local job, err, problem = client:foreign_job(work, routes, inbound.request, options)
+  if problem then
+    error({ message = problem }, 0)
+  end
+  return job, err
 end
 
 return M

@@ -2,6 +2,7 @@
 --- to fall back on.
 
 local client_config = require "surefoot.config"
+local schema = require "surefoot.config.schema"
 local sorted = require "surefoot.sorted"
 
 local M = {}
@@ -120,8 +121,9 @@ end
 ---@param fallbacks string[]
 ---@return surefoot.Route[]?
 ---@return string? unknown
+---@return string? problem with the fallbacks
 function Routes:with(name, fallbacks)
-  local all = {}
+  local all, targets, lines = {}, 0, #self.client.config.endpoints
   for i, one in ipairs(distinct(name, fallbacks)) do
     local routes = self:of(one)
     if not routes then
@@ -129,7 +131,11 @@ function Routes:with(name, fallbacks)
     end
     for k = 1, i == 1 and #fallbacks > 0 and routes.own or #routes do
       all[#all + 1] = routes[k]
+      targets = targets + (routes[k].endpoint and 1 or lines)
     end
+  end
+  if targets > schema.max_targets then
+    return nil, nil, ("fallbacks: lines x models may be %d, got %d"):format(schema.max_targets, targets)
   end
   return all
 end

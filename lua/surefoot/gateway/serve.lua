@@ -203,19 +203,26 @@ local function enter(exchange, job)
   return true
 end
 
+-- Where nginx does not tell who leaves, the calls of those go on to their end: that is worth a line in the log.
 local function watch_caller(exchange, options)
+  local gateway = exchange.gateway
   exchange.cancel = options.cancel
-  ngx.on_abort(function()
+  local ok, problem = ngx.on_abort(function()
     options.cancel:cancel()
     ngx.exit(499)
   end)
+  if not ok and not gateway.is_unwatched then
+    gateway.is_unwatched = true
+    ngx.log(ngx.WARN, "surefoot.gateway: callers that leave are not noticed: ", tostring(problem))
+  end
 end
 
+-- What was thrown for the caller's sake; faults go on.
 local function thrown(exchange, problem)
-  if type(problem) == "table" then
-    return own(exchange, "invalid_request", problem.message, { param = problem.param })
+  if type(problem) ~= "table" then
+    error(problem, 0)
   end
-  return own(exchange, "invalid_request", tostring(problem))
+  return own(exchange, "invalid_request", problem.message, { param = problem.param })
 end
 
 local function serve(exchange)
