@@ -78,11 +78,11 @@ describe("folders", function()
   it("go when whoever holds them has ended, however", function()
     local made = assert(system.make_folder((os.getenv "TMPDIR" or "/tmp") .. "/surefoot-process-"))
     process.write(made .. "/file", "text")
-    local pid = process.spawn { env.lua, "-l", "spec.helper", "-e", [[
-      local process = require("surefoot.core").process
-      assert(process.remove_after(arg[1]))
-      io.open(arg[1] .. "/ready", "w"):close()
-      process.exec { "sleep", "60" }]], "-", made }
+    local pid = process.spawn { env.lua, "-l", "spec.helper", "-e", ([[
+      local process, path = require("surefoot.core").process, %q
+      assert(process.remove_after(path))
+      io.open(path .. "/ready", "w"):close()
+      process.exec { "sleep", "60" }]]):format(made) }
     assert(process.wait_for(function() return process.read(made .. "/ready") end))
     process.signal(pid, "KILL")
     assert(process.wait_for(function() return not process.read(made .. "/file") end), "it is still there")
