@@ -2,6 +2,7 @@
  * plain.c: core.is_plain, core.utf8_error, core.well_formed, core.between, core.unique_id: small questions about Lua
  * values that are asked for every request or event and cost too much in Lua.
  */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,7 @@ static void refill(lua_State *L, sf_id_source *source)
   source->filled = false;
   for (size_t got = 0; got < sizeof source->bytes;) {
     ssize_t more = getrandom(source->bytes + got, sizeof source->bytes - got, 0);
+    if (more < 0 && errno == EINTR) continue;
     if (more < 0) luaL_error(L, "surefoot: the system gives no random bytes");
     got += (size_t)more;
   }
