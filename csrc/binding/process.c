@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <signal.h>
@@ -57,10 +58,9 @@ static int process_exec(lua_State *L)
 /* process.directory() -> where it runs */
 static int process_directory(lua_State *L)
 {
-  char *path = getcwd(NULL, 0);
-  if (path == NULL) return refuse(L, strerror(errno));
+  char path[PATH_MAX];
+  if (getcwd(path, sizeof path) == NULL) return refuse(L, strerror(errno));
   lua_pushstring(L, path);
-  free(path);
   return 1;
 }
 

@@ -15,13 +15,12 @@
 
 #define FOLDER "/dev/shm"
 
-/* region.list() -> { { name, uid, namespace (of pids), own (this process can open it) } ... } */
-static int region_list(lua_State *L)
+/* (DIR *) -> the list; protected, so that the folder is closed even if memory is short. */
+static int fill_list(lua_State *L)
 {
-  DIR *folder = opendir(FOLDER);
-  lua_newtable(L);
-  if (folder == NULL) return 1;
+  DIR *folder = lua_touserdata(L, 1);
   const struct dirent *entry;
+  lua_newtable(L);
   for (int count = 0; (entry = readdir(folder)) != NULL;) {
     unsigned uid;
     unsigned long namespace;
@@ -34,8 +33,23 @@ static int region_list(lua_State *L)
     sf_set_flag(L, "own", sf_region_path(name, path, sizeof path) && strcmp(path + sizeof FOLDER, entry->d_name) == 0);
     lua_rawseti(L, -2, ++count);
   }
-  closedir(folder);
   return 1;
+}
+
+/* region.list() -> { { name, uid, namespace (of pids), own (this process can open it) } ... } */
+static int region_list(lua_State *L)
+{
+  lua_settop(L, 0);
+  lua_pushcfunction(L, fill_list);
+  DIR *folder = opendir(FOLDER);
+  if (folder == NULL) {
+    lua_newtable(L);
+    return 1;
+  }
+  lua_pushlightuserdata(L, folder);
+  int status = lua_pcall(L, 1, 1, 0);
+  closedir(folder);
+  return status == 0 ? 1 : lua_error(L);
 }
 
 /* region.unlink(name) -> true | nil, why: who has it open keeps it, the next open makes a new one */
