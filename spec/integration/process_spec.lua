@@ -279,7 +279,7 @@ describe("a process", function()
     local output = run([[
       local began = surefoot.now()
       local stuck = new {
-        base_url = "https://api.slow.invalid/v1", timeout = { connect = 0.2 }, retry = { max_attempts = 1 },
+        base_url = "https://api.slow.invalid/v1", timeout = { connect = 0.6 }, retry = { max_attempts = 1 },
       }
       local lively = new { base_url = p.lines.a.url }
       local err, took
@@ -294,15 +294,15 @@ describe("a process", function()
           local result = assert(lively:chat "y")
           calls, worst = calls + 1, math.max(worst, result.latency)
         end
-        assert(calls > 5 and worst < 0.15, calls .. " calls, the slowest in " .. worst)
+        assert(calls > 5 and worst < 0.5, calls .. " calls, the slowest in " .. worst)
       end)
       assert(err.kind == "timeout" and err.phase == "connect" and not err.sent, tostring(err))
-      assert(took >= 0.2 and took < 0.4, took)
+      assert(took >= 0.6 and took < 1.2, took)
       stuck:close()
       require("surefoot.core").engine():close()
       print(surefoot.now() - began)
     ]], { env = { LD_PRELOAD = slow } })
-    assert.is_true(tonumber(output) < 1, "took " .. output)
+    assert.is_true(tonumber(output) < 2, "took " .. output)
   end)
 
   describe("that ends in the midst of calls", function()
