@@ -152,6 +152,7 @@ run-lint:
 	clang-format --dry-run -Werror $(FORMATTED)
 	cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 csrc
 	clang-tidy --quiet $(SOURCES) -- $(COMPILE) $(LUA54) -include spec/support/lint.h
+	clang $(COMPILE) -Icsrc -fsyntax-only $(FUZZERS)
 
 run-format:
 	clang-format -i $(FORMATTED)

@@ -2,6 +2,7 @@
  * hints_fuzz.c: any bytes as a header block, and as each of the values in it. Nothing may be read past the end (the input has
  * no NUL behind it), and every answer must be within what hints.h promises.
  */
+#include "policy/adaptive_rate.h"
 #include "wire/hints.h"
 
 #include <math.h>
