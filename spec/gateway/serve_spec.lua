@@ -438,9 +438,11 @@ describe("a gateway that resumes #once", function()
     p = provider.start { lines = { "a", "b" } }
     n = lab.start(([[{
       api_key = "k-0123456789", breaker = false, retry = { base_delay = 0.01 }, resume = "auto", preset = "vllm",
-      endpoints = { { name = "a", url = "%s" }, { name = "b", url = "%s", priority = 2 } },
+      endpoints = { { name = "a", url = "%s", models = { "m" } },
+        { name = "b", url = "%s", priority = 2, models = { "m" } },
+        { name = "claude", url = "%s", provider = "anthropic", models = { "claude-x" } } },
       gateway = { keepalive_comments = 0.1 },
-    }]]):format(p.lines.a.url, p.lines.b.url))
+    }]]):format(p.lines.a.url, p.lines.b.url, p.lines.b.url))
   end)
 
   teardown(function()
@@ -458,6 +460,17 @@ describe("a gateway that resumes #once", function()
     assert.same({ "echo: six pieces of text", "stop" }, { lab.text(response.body) })
     assert.same({ 1, 1 }, { p:counters("a").requests, p:counters("b").requests })
     assert.equal("chunked", response.ended)
+  end)
+
+  it("signs the thoughts of a stream that it writes anew", function()
+    local response = lab.ask(n, "/v1/messages", { model = "claude-x", max_tokens = 4096, stream = true,
+      thinking = { type = "enabled", budget_tokens = 1024 }, messages = { { role = "user", content = "hello" } } })
+    local signed
+    for _, event in ipairs(lab.events(response.body)) do
+      local delta = event.json and event.json.delta
+      signed = signed or delta and delta.signature
+    end
+    assert.same({ 200, "string" }, { response.status, type(signed) }, response.body)
   end)
 
   it("sends comments while a stream is silent", function()

@@ -1,9 +1,9 @@
 --- The folder of an Anthropic message stream: message_start, then blocks that begin, grow and end, message_delta with
 --- the stop reason and the usage so far, message_stop; whole after message_stop alone.
 --
--- What holds: pings, events nobody knows yet, signatures, thoughts that are hidden, empty deltas. What commits: text,
--- thoughts, calls of tools, also of those that the server runs. What fails: error events; data that is no JSON; events
--- out of order. The content of fields() is that of the message had it come whole.
+-- What holds: pings, events nobody knows yet, thoughts that are hidden and their signatures, empty deltas. What
+-- commits: text, thoughts, calls of tools, also of those that the server runs. What fails: error events; data that is
+-- no JSON; events out of order. The content of fields() is that of the message had it come whole.
 
 local answer = require "surefoot.provider.anthropic_answer"
 local common = require "surefoot.provider.common"
@@ -161,8 +161,10 @@ deltas.input_json_delta = { "partial_json", function(self, document, entry, text
   return entry.call and call_chunk(self, document, entry, text)
 end }
 
-deltas.signature_delta = { "signature", function(_, _, entry, signature)
+-- A chunk of thoughts that were shown: who writes the stream anew has to sign them.
+deltas.signature_delta = { "signature", function(self, document, entry, signature)
   entry.block.signature = signature
+  return entry.field == "thinking" and chunk_of(self, document)
 end }
 
 function deltas.citations_delta(self, document, entry, delta)

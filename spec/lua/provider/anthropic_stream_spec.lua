@@ -4,6 +4,7 @@ local json = require "surefoot.json"
 local replay = require "spec.support.replay"
 
 local codec = json.new()
+local unpack = table.unpack or unpack
 
 local function make(request)
   return function()
@@ -66,7 +67,7 @@ describe("an Anthropic stream", function()
   for name, actions in pairs {
     text = "hold commit hold finish complete",
     tools = "hold commit hold commit hold commit hold commit hold commit finish complete",
-    thinking = "hold commit hold commit hold finish complete",
+    thinking = "hold commit hold commit hold commit hold finish complete",
     server_tool = "hold commit hold commit hold commit hold finish complete",
     refusal = "hold finish complete", stop_sequence = "hold commit hold finish complete",
     compaction = "hold commit hold finish complete",
@@ -176,6 +177,23 @@ describe("an Anthropic stream", function()
       { type = "redacted_thinking", data = "xyz" },
       { type = "text", text = "12,231", citations = { { type = "page", page = 1 } } },
     }, outcome.fields.message.native.items)
+  end)
+
+  it("shows the signature of thoughts that it has shown, for who writes them anew", function()
+    local function signatures(list)
+      local found = {}
+      for _, chunk in ipairs(replay.every_way(make(), frames(list)).chunks) do
+        local told = type(chunk.raw) == "table" and chunk.raw.delta
+        found[#found + 1] = told and told.type == "signature_delta" and told.signature or nil
+      end
+      return table.concat(found, "|")
+    end
+    local head = begun '{"type":"thinking","thinking":"","signature":""}'
+    local sign = delta("signature_delta", "signature", "c2ln")
+    local rest = { ended(), begun('{"type":"text","text":""}', 1), delta("text_delta", "text", "a", 1), ended(1),
+      why("end_turn", 9), STOP }
+    assert.equal("c2ln", signatures { START, head, delta("thinking_delta", "thinking", "Hm"), sign, unpack(rest) })
+    assert.equal("", signatures { START, head, sign, unpack(rest) }) -- nothing is committed to for it alone
   end)
 
   it("counts cumulatively, input too", function()
