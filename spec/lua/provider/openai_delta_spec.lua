@@ -78,20 +78,23 @@ describe("content", function()
   end)
 
   it("is joined in linear time and space", function()
-    local folder, count = chat.stream(codec, {}), 20000
+    local count, least = 20000, math.huge
     local data = choice '{"content":"abcdefgh"}'
-    folder:event(nil, choice '{"role":"assistant","content":""}')
-    collectgarbage()
-    collectgarbage()
-    local before = collectgarbage "count"
-    for _ = 1, count do
-      folder:event(nil, data)
+    for _ = 1, 3 do -- what a JIT compiler keeps for itself, it keeps once
+      local folder = chat.stream(codec, {})
+      folder:event(nil, choice '{"role":"assistant","content":""}')
+      collectgarbage()
+      collectgarbage()
+      local before = collectgarbage "count"
+      for _ = 1, count do
+        folder:event(nil, data)
+      end
+      collectgarbage()
+      collectgarbage()
+      least = math.min(least, (collectgarbage "count" - before) * 1024)
+      assert.equal(("abcdefgh"):rep(count), folder:fields().text)
     end
-    collectgarbage()
-    collectgarbage()
-    local kept = (collectgarbage "count" - before) * 1024
-    assert.is_true(kept < count * 8 * 1.5 + 65536, kept .. " bytes kept")
-    assert.equal(("abcdefgh"):rep(count), folder:fields().text)
+    assert.is_true(least < count * 8 * 1.5 + 65536, least .. " bytes kept")
   end)
 
   it("keeps what is unknown, so that it can be sent back", function()
