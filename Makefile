@@ -121,7 +121,7 @@ format: ## lay out the C sources
 asan: ## the specs under AddressSanitizer and UBSan
 bench: ## the benchmarks of spec/bench
 bench-lines: ## many lines against one, the story's table: half an hour (ARGS=--quick: seconds)
-simulate: ## fleets of clients on modelled lines, table and plots: minutes (ARGS='S1 S5': these)
+simulate: ## surefoot simulate: fleets of clients on modelled lines, plots in build/simulate (ARGS='S1 S5': these)
 test-hard: ## the long runs: fuzzers, ThreadSanitizer, failing allocator, nginx, greedy collector, valgrind
 
 run-demo: all
@@ -145,7 +145,8 @@ run-bench-lines: all
 	@lua5.4 -l spec.helper spec/bench/lines_bench.lua $(ARGS)
 
 run-simulate: all
-	@$(lastword $(VARIANTS)) -l spec.helper spec/fleet/run.lua $(ARGS)
+	@$(lastword $(VARIANTS)) -l spec.helper lua/surefoot/cli/program.lua simulate --svg build/simulate \
+	  --json build/simulate/table.json $(ARGS)
 
 run-lint:
 	luacheck --quiet --no-color .

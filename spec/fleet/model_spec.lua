@@ -1,8 +1,8 @@
 -- The model is right: queues as theory has them, limits as providers promise them, nothing lost, nothing twice.
-local fleet = require "spec.fleet.fleet"
-local random = require "spec.fleet.random"
-local server = require "spec.fleet.server"
-local statistics = require "spec.fleet.statistics"
+local fleet = require "surefoot.fleet"
+local random = require "surefoot.fleet.random"
+local server = require "surefoot.fleet.server"
+local statistics = require "surefoot.fleet.statistics"
 
 -- Erlang's formulas for c servers and an offered load of a.
 local function erlang_b(c, a)

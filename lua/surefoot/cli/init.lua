@@ -15,7 +15,7 @@ local version = require "surefoot.version"
 local M = {}
 
 local NAMES = {
-  "chat", "models", "doctor", "batch", "bench", "cost", "gateway", "status", "complete", "manual",
+  "chat", "models", "doctor", "batch", "bench", "cost", "simulate", "gateway", "status", "complete", "manual",
 }
 
 local USAGE = 2 -- exit code
@@ -124,7 +124,6 @@ end
 
 -- Runs the command; a mistake of ours is told with where it was made.
 local function run(command, args, terminal, parser)
-  process.catch_interrupts(false) -- lua's own handler would throw; a command that ends well catches them itself
   local ok, code = xpcall(function() return command.run(args, terminal, parser) end, traced)
   terminal:clear()
   if not ok then
@@ -161,6 +160,7 @@ end
 ---@param terminal surefoot.Terminal?
 ---@return integer exit_code
 function M.main(words, terminal)
+  process.catch_interrupts(false) -- lua's own handler would throw; a command that ends well catches them itself
   terminal = terminal or require("surefoot.cli.terminal").new(io.stdout, io.stderr)
   local code = dispatch(words, terminal)
   local written, problem = terminal:flush()

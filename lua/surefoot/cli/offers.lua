@@ -37,9 +37,7 @@ function M.configuration(named)
   if not given then
     return nil, problem
   end
-  local ok, config = pcall(client_config.resolve, given, function(name)
-    return variable(name) or name:find "KEY$" and "not-needed-here" or nil
-  end)
+  local ok, config = pcall(client_config.resolve, given, settings.without_keys)
   if not ok then
     return nil, (path and path .. ": " or "") .. tostring(config)
   end

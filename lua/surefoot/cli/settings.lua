@@ -100,9 +100,9 @@ local function usable(fallbacks, name)
   return kept
 end
 
-local function choose_line(given, name)
+local function choose_line(given, name, environment)
   local names = {}
-  for i, endpoint in ipairs(client_config.resolve(given).endpoints) do
+  for i, endpoint in ipairs(client_config.resolve(given, environment).endpoints) do
     names[i] = endpoint.name
     if endpoint.name == name then
       given.endpoints = given.endpoints and { given.endpoints[i] }
@@ -114,7 +114,7 @@ local function choose_line(given, name)
     table.concat(names, ", ")), 0)
 end
 
-local function apply_flags(given, flags)
+local function apply_flags(given, flags, environment)
   if flags.model then
     given.model = flags.model
   end
@@ -123,8 +123,15 @@ local function apply_flags(given, flags)
     given.fallbacks = given.fallbacks and usable(given.fallbacks)
   end
   if flags.line then
-    choose_line(given, flags.line)
+    choose_line(given, flags.line, environment)
   end
+end
+
+--- The environment for commands that ask nobody: keys that are not in it do not matter.
+---@param name string
+---@return string?
+function M.without_keys(name)
+  return non_empty(os.getenv(name)) or name:find "KEY$" and "not-needed-here" or nil
 end
 
 --- The table for surefoot.new, with the flags of a command line applied.
@@ -134,6 +141,7 @@ end
 ---@return string? problem
 ---@return string? path the file it is from
 function M.given(flags, environment)
+  local of_keys = environment
   environment = environment or os.getenv
   local path = M.path(flags.config, environment)
   local given, problem
@@ -152,7 +160,7 @@ function M.given(flags, environment)
       return nil, NOWHERE
     end
   end
-  local ok, mistake = pcall(apply_flags, given, flags)
+  local ok, mistake = pcall(apply_flags, given, flags, of_keys)
   if not ok then
     return nil, path and path .. ": " .. mistake or mistake
   end

@@ -1,19 +1,20 @@
 -- S5: many clients work through their jobs on one account. Its quota of tokens is known to the provider alone, who
 -- answers 429 with Retry-After and tells in its headers what is left. How many 429s does it take until all is done?
 
-local fleet = require "spec.fleet.fleet"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local server = require "spec.fleet.server"
-local statistics = require "spec.fleet.statistics"
+local configurations = require "surefoot.fleet.configurations"
+local fleet = require "surefoot.fleet"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local server = require "surefoot.fleet.server"
+local statistics = require "surefoot.fleet.statistics"
 
-local M = { id = "S5", name = "shared quota" }
+local M = { id = "S5", name = "shared quota", about = "10 to 1000 clients work through their jobs on one account" }
 
 local TOKENS_PER_MINUTE, REQUESTS_PER_MINUTE, BURST = 600000, 1200, 0.1
 local TOKENS = 500             -- of a job, on average: 20 jobs a second are what the quota admits
 local JOBS, WORKERS = 2000, 100 -- of all clients; a client has at least one worker
 local FLEETS = { 10, 100, 1000 }
-local SEEDS = 5
+local SEEDS, COMPARED = 5, 1
 local BIN, TREND, LAGS = 0.1, 10, 3 -- seconds
 local PUBLISHED = 0.973 -- fewer 429s than exponential backoff: AATB, arXiv 2510.04516
 local UNCORRELATED = 0.1
@@ -35,14 +36,22 @@ for _, case in ipairs(CASES) do
   by_name[case.name] = case
 end
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, case in ipairs(CASES) do
     for _, clients in ipairs(FLEETS) do
-      jobs.add(list, { case = case.name, clients = clients }, SEEDS, share, 1)
+      jobs.add(list, { case = case.name, clients = clients }, SEEDS, seeds, 1)
     end
   end
   return list
+end
+
+function M.compared_jobs(seeds)
+  local variants = {}
+  for i, clients in ipairs(FLEETS) do
+    variants[i] = { clients = clients }
+  end
+  return jobs.compared(COMPARED, seeds, 1, variants)
 end
 
 local function tokens(draws)
@@ -89,16 +98,19 @@ local function in_step(sent, until_when)
   return sum / LAGS
 end
 
-local function play(job, seed)
-  local case, finished, sent = by_name[job.case], {}, {}
+local function config_of(job, own)
+  local case = by_name[job.case]
+  local config = case and case.config or configurations.with(job.case, patient, own)
+  return type(config) == "function" and config(job.clients) or config, case and case.deaf
+end
+
+local function play(job, own, seed)
+  local config, deaf = config_of(job, own)
+  local finished, sent = { last = 0 }, {}
   local line = server.new {
     slots = 100000, prefill = 0.2, itl = 0.002, burst = BURST, tells = true,
     tokens_per_minute = TOKENS_PER_MINUTE, requests_per_minute = REQUESTS_PER_MINUTE,
   }
-  local config = case.config
-  if type(config) == "function" then
-    config = config(job.clients)
-  end
   local world = fleet.run {
     seed = seed, clients = job.clients, config = config, tokens = tokens, drive = drive_all(job.clients, finished),
     lines = { line = function(now, call)
@@ -106,7 +118,7 @@ local function play(job, seed)
       if call.attempts > 1 then
         sent[#sent + 1] = now
       end
-      if case.deaf then
+      if deaf then
         script.headers = nil
       end
       return script
@@ -122,10 +134,10 @@ local function play(job, seed)
   })
 end
 
-function M.run(job)
+function M.run(job, own)
   local runs = {}
   for seed = job.first, job.last do
-    runs[#runs + 1] = play(job, seed)
+    runs[#runs + 1] = play(job, own, seed)
   end
   return runs
 end
@@ -156,47 +168,74 @@ local function best_saving(results)
   return best.row
 end
 
+local function throttled(figure, runs)
+  local ratios = {}
+  for i, run in ipairs(runs) do
+    ratios[i] = run.throttled / run.attempts
+  end
+  return report.mean(figure, nil, ratios, report.percent)
+end
+
 local function told(results, name, clients)
   local runs = runs_of(results, name, clients)
   local function mean(field)
     return (statistics.mean(report.column(runs, field)))
   end
-  local ratios = {}
-  for i, run in ipairs(runs) do
-    ratios[i] = run.throttled / run.attempts
-  end
-  local row = report.mean(("%s, %d clients: 429s of all attempts"):format(name, clients), nil, ratios, report.percent)
+  local row = throttled(("%s, %d clients: 429s of all attempts"):format(name, clients), runs)
   row.figure = ("%s (jobs done %s, fairness %.2f, %.0f s)"):format(row.figure, report.percent(mean "answered"),
     mean "fairness", mean "makespan")
   return row
 end
 
 -- All fleets of a configuration: how much their retries come in step.
-local function correlation(results, name, mark)
+local function correlation(results, name, mark, figure)
   local values = {}
   for _, clients in ipairs(FLEETS) do
     for _, run in ipairs(runs_of(results, name, clients)) do
       values[#values + 1] = run.in_step
     end
   end
-  return report.mean(("autocorrelation of retries at 1 to %d s: %s"):format(LAGS, name), mark, values)
+  return report.mean(figure or ("autocorrelation of retries at 1 to %d s: %s"):format(LAGS, name), mark, values)
 end
 
-function M.judge(results)
-  local rows, plot = { best_saving(results), correlation(results, "rate = {}", report.at_most(UNCORRELATED)) }, {}
-  rows[3] = correlation(results, "defaults")
-  for i, case in ipairs(CASES) do
-    plot[i] = { name = case.name, points = {} }
+function M.plots(results, names)
+  local plot = {}
+  for i, name in ipairs(names or CASES) do
+    name = names and name or name.name
+    plot[i] = { name = name, points = {} }
     for _, clients in ipairs(FLEETS) do
-      local row = told(results, case.name, clients)
-      rows[#rows + 1] = row
+      local row = throttled("", runs_of(results, name, clients))
       plot[i].points[#plot[i].points + 1] = { clients, tonumber(row.measured:match "[%d.]+") }
     end
   end
-  return rows, { {
+  return { {
     name = "s5_shared_quota", title = "S5 shared quota: 429s, of all attempts", x = "clients", y = "percent",
     log_x = true, series = plot,
   } }
+end
+
+function M.figures(results, name)
+  local rows = {}
+  for _, clients in ipairs(FLEETS) do
+    local runs, who = runs_of(results, name, clients), ("%d clients: "):format(clients)
+    rows[#rows + 1] = throttled(who .. "429s of all attempts", runs)
+    rows[#rows + 1] = report.mean(who .. "jobs done", nil, report.column(runs, "answered"), report.percent)
+    rows[#rows + 1] = report.mean(who .. "time until the last is done", nil, report.column(runs, "makespan"),
+      report.seconds)
+  end
+  rows[#rows + 1] = correlation(results, name, nil, ("autocorrelation of retries at 1 to %d s"):format(LAGS))
+  return rows
+end
+
+function M.judge(results)
+  local rows = { best_saving(results), correlation(results, "rate = {}", report.at_most(UNCORRELATED)) }
+  rows[3] = correlation(results, "defaults")
+  for _, case in ipairs(CASES) do
+    for _, clients in ipairs(FLEETS) do
+      rows[#rows + 1] = told(results, case.name, clients)
+    end
+  end
+  return rows
 end
 
 return M

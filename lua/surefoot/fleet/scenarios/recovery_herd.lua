@@ -1,14 +1,17 @@
 -- S8: a line is away for a minute, and a thousand clients look for it. Their probes must not come as a herd, and
 -- neither must their calls when it is back.
 
-local fleet = require "spec.fleet.fleet"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local server = require "spec.fleet.server"
+local configurations = require "surefoot.fleet.configurations"
+local fleet = require "surefoot.fleet"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local server = require "surefoot.fleet.server"
 
-local M = { id = "S8", name = "recovery herd" }
+local M = {
+  id = "S8", name = "recovery herd", about = "a line is away for a minute, and a thousand clients look for it",
+}
 
-local CLIENTS, RATE, FROM, TO, ENDS, SEEDS = 1000, 300, 20, 80, 110, 4
+local CLIENTS, RATE, FROM, TO, ENDS, SEEDS, COMPARED = 1000, 300, 20, 80, 110, 4, 1
 local USUAL, REFUSED = 0.4, 0.005
 local PROBES, OPEN = 1, 5 * 1.05 -- at a time; seconds that a circuit is open at first, on average: the defaults
 local IN_STEP = 2
@@ -25,12 +28,16 @@ for _, case in ipairs(CASES) do
   by_name[case.name] = case
 end
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, case in ipairs(CASES) do
-    jobs.add(list, { case = case.name }, SEEDS, share, 1)
+    jobs.add(list, { case = case.name }, SEEDS, seeds, 1)
   end
   return list
+end
+
+function M.compared_jobs(seeds)
+  return jobs.compared(COMPARED, seeds, 1)
 end
 
 local function is_probe(call)
@@ -68,10 +75,11 @@ local function idle(world)
   return ENDS - TO
 end
 
-local function play(name, seed)
+local function play(name, own, seed)
+  local case = by_name[name]
   local probes = { at = {}, last = {}, again = {} }
   local world = fleet.run {
-    seed = seed, clients = CLIENTS, config = by_name[name].config,
+    seed = seed, clients = CLIENTS, config = case and case.config or configurations.with(name, nil, own),
     arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
     lines = { line = function(now, call, world)
       if now >= FROM and now < TO then
@@ -95,42 +103,61 @@ local function play(name, seed)
   })
 end
 
-function M.run(job)
+function M.run(job, own)
   local runs = {}
   for seed = job.first, job.last do
-    runs[#runs + 1] = play(job.case, seed)
+    runs[#runs + 1] = play(job.case, own, seed)
   end
   return runs
 end
 
-local function judge_case(rows, case, runs)
+-- Rows of a configuration; `what` begins them.
+local function rows_of(runs, what, is_judged)
   local bound = math.floor(CLIENTS * PROBES / OPEN)
   local most = report.at_most(bound, ("<= clients / open time = %d"):format(bound))
-  rows[#rows + 1] = report.mean(case.name .. ": probes a second, the most", case.judged and most or nil,
-    report.column(runs, "peak"))
-  rows[#rows + 1] = report.mean(case.name .. ": later probes a second, the most, of an even spread",
-    case.judged and report.at_most(IN_STEP) or nil, report.column(runs, "in_step"))
-  rows[#rows + 1] = report.mean(case.name .. ": attempts a second when it is back, the most, of the usual rate", nil,
-    report.column(runs, "herd"))
-  rows[#rows + 1] = report.mean(case.name .. ": time until it is used again", nil, report.column(runs, "idle"),
-    report.seconds)
+  return {
+    report.mean(what .. "probes a second, the most", is_judged and most or nil, report.column(runs, "peak")),
+    report.mean(what .. "later probes a second, the most, of an even spread",
+      is_judged and report.at_most(IN_STEP) or nil, report.column(runs, "in_step")),
+    report.mean(what .. "attempts a second when it is back, the most, of the usual rate", nil,
+      report.column(runs, "herd")),
+    report.mean(what .. "time until it is used again", nil, report.column(runs, "idle"), report.seconds),
+  }
 end
 
-function M.judge(results)
-  local rows, probes, attempts = {}, {}, {}
-  for i, case in ipairs(CASES) do
-    local runs = report.runs(results, function(job) return job.case == case.name end)
-    judge_case(rows, case, runs)
-    probes[i] = { name = case.name, points = report.mean_series(runs, "probes") }
-    attempts[i] = { name = case.name, points = report.mean_series(runs, "attempts") }
+local function runs_of(results, name)
+  return report.runs(results, function(job) return job.case == name end)
+end
+
+function M.plots(results, names)
+  local probes, attempts = {}, {}
+  for i, name in ipairs(names or CASES) do
+    name = names and name or name.name
+    local runs = runs_of(results, name)
+    probes[i] = { name = name, points = report.mean_series(runs, "probes") }
+    attempts[i] = { name = name, points = report.mean_series(runs, "attempts") }
   end
   local note = ("%d clients, away from %d to %d s"):format(CLIENTS, FROM, TO)
-  return rows, {
+  return {
     { name = "s8_probes", title = "S8 recovery herd: probes of the line", note = note, x = "seconds",
       y = "per second", series = probes },
     { name = "s8_attempts", title = "S8 recovery herd: attempts", note = note, x = "seconds", y = "per second",
       series = attempts },
   }
+end
+
+function M.figures(results, name)
+  return rows_of(runs_of(results, name), "", true)
+end
+
+function M.judge(results)
+  local rows = {}
+  for _, case in ipairs(CASES) do
+    for _, row in ipairs(rows_of(runs_of(results, case.name), case.name .. ": ", case.judged)) do
+      rows[#rows + 1] = row
+    end
+  end
+  return rows
 end
 
 return M

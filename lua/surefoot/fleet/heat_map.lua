@@ -1,5 +1,5 @@
 -- Heat maps as SVG: small panels side by side, one colour scale for all. Drawn on a card of its own, like the plots of
--- spec/bench/plot.lua.
+-- the command line (surefoot.cli.plot).
 
 local M = {}
 

@@ -1,7 +1,7 @@
 -- Rows of the table that `make simulate` prints, and the table itself: what was looked at, what it must be, what it
 -- was, over how many seeds, how surely.
 
-local statistics = require "spec.fleet.statistics"
+local statistics = require "surefoot.fleet.statistics"
 
 local M = {}
 

@@ -1,12 +1,13 @@
 -- S2: the load rises from half of what the line can serve to 1.2 times, and falls again. What the fleet gets done at a
 -- load must not depend on where the load came from.
 
-local dip = require "spec.fleet.dip"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local statistics = require "spec.fleet.statistics"
+local configurations = require "surefoot.fleet.configurations"
+local dip = require "surefoot.fleet.dip"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local statistics = require "surefoot.fleet.statistics"
 
-local M = { id = "S2", name = "hysteresis" }
+local M = { id = "S2", name = "hysteresis", about = "the load rises to 1.2 times what the line can serve, and falls" }
 
 local LOADS = { 0.5, 0.6, 0.7, 0.8, 0.9, 1.2 }
 local STEP, SETTLING = 30, 15 -- seconds at each load; looked at after the first of them
@@ -14,6 +15,7 @@ local PEAK = 3                -- steps at the highest load: the line's queue is 
 local STUCK = dip.SHARE
 local SHOWN_LOSS = 0.02 -- of loop area, beside a client that never retries
 local SHOWN_LOAD = 4 -- of the loads: where the share of stuck runs is told
+local COMPARED, COMPARED_CHUNK = 6, 2 -- seeds, where configurations are compared
 local CASES = {
   { name = "defaults", seeds = 500 }, { name = "no retry", seeds = 100 },
   { name = "3 retries", seeds = 30, control = true }, { name = "+ jitter", seeds = 30, control = true },
@@ -32,12 +34,16 @@ for i = #LOADS - 1, 1, -1 do
   STEPS[#STEPS + 1] = LOADS[i]
 end
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, case in ipairs(CASES) do
-    jobs.add(list, { case = case.name }, case.seeds, share, 10)
+    jobs.add(list, { case = case.name }, case.seeds, seeds, 10)
   end
   return list
+end
+
+function M.compared_jobs(seeds)
+  return jobs.compared(COMPARED, seeds, COMPARED_CHUNK)
 end
 
 -- The share of the calls in the later part of a step that was answered in time.
@@ -49,7 +55,7 @@ local function goodness(world, step)
   return good / offered
 end
 
-function M.run(job)
+function M.run(job, own)
   local arrivals = {}
   for i, load in ipairs(STEPS) do
     arrivals[i] = { from = (i - 1) * STEP, rate = load * dip.CAPACITY }
@@ -57,7 +63,7 @@ function M.run(job)
   arrivals[#arrivals + 1] = { from = #STEPS * STEP, rate = 0 }
   local runs = {}
   for seed = job.first, job.last do
-    local world = dip.run { configuration = job.case, seed = seed, arrivals = arrivals }
+    local world = dip.run { configuration = job.case, own = own, seed = seed, arrivals = arrivals }
     local run = { up = {}, down = {}, area = 0 }
     for i in ipairs(LOADS) do
       run.up[i], run.down[i] = goodness(world, i), goodness(world, #STEPS + 1 - i)
@@ -109,44 +115,58 @@ local function branch(runs, which)
   return points
 end
 
-local function plot(results)
+function M.plots(results, names)
   local series = {}
-  for _, name in ipairs { "defaults", "no retry", "3 retries" } do
+  for _, name in ipairs(names or { "defaults", "no retry", "3 retries" }) do
     local runs = runs_of(results, name)
     series[#series + 1] = { name = name .. ", up", points = branch(runs, "up") }
     series[#series + 1] = { name = name .. ", down", points = branch(runs, "down") }
   end
-  return {
+  return { {
     name = "s2_hysteresis", title = "S2 hysteresis: answered in time, load going up and down", x = "load",
     note = ("%d s at each load, %d clients"):format(STEP, dip.CLIENTS), y = "answered in time, of the capacity",
     series = series,
+  } }
+end
+
+local function area(runs, naive)
+  local bound = statistics.mean(report.column(naive, "area")) + SHOWN_LOSS
+  return report.mean("area of the loop", report.at_most(bound, ("<= no retry's + %g"):format(SHOWN_LOSS)),
+    report.column(runs, "area"))
+end
+
+local function safe(figure, runs, naive)
+  local own, bound = safe_load(runs), naive and safe_load(naive)
+  return {
+    figure = figure, seeds = #runs, measured = own and tostring(own) or "none",
+    mark = naive and ">= no retry's" or nil, pass = naive and (own or 0) >= (bound or 0),
+  }
+end
+
+function M.figures(results, name)
+  local runs, naive = runs_of(results, name), runs_of(results, configurations.CONTROL)
+  return {
+    area(runs, naive), safe("largest load at which no run is stuck on the way down", runs, naive),
+    report.share(("stuck at load %.1f on the way down"):format(LOADS[SHOWN_LOAD]), nil, stuck_at(runs, SHOWN_LOAD),
+      #runs),
   }
 end
 
 function M.judge(results)
   local runs, naive = runs_of(results, "defaults"), runs_of(results, "no retry")
-  local rows = {}
-  local bound = statistics.mean(report.column(naive, "area")) + SHOWN_LOSS
-  rows[1] = report.mean("area of the loop", report.at_most(bound, ("<= no retry's + %g"):format(SHOWN_LOSS)),
-    report.column(runs, "area"))
+  local rows = { area(runs, naive) }
   for _, name in ipairs { "no retry", "defaults, queue of 10" } do
     rows[#rows + 1] = report.mean("area of the loop: " .. name, nil, report.column(runs_of(results, name), "area"))
   end
-  local safe, naive_safe = safe_load(runs), safe_load(naive)
-  rows[#rows + 1] = {
-    figure = "largest load at which no run is stuck on the way down", seeds = #runs, mark = ">= no retry's",
-    measured = safe and tostring(safe) or "none", pass = (safe or 0) >= (naive_safe or 0),
-  }
-  rows[#rows + 1] = {
-    figure = "largest such load: no retry", seeds = #naive, measured = naive_safe and tostring(naive_safe) or "none",
-  }
+  rows[#rows + 1] = safe("largest load at which no run is stuck on the way down", runs, naive)
+  rows[#rows + 1] = safe("largest such load: no retry", naive)
   for _, case in ipairs(CASES) do
     local own = runs_of(results, case.name)
     rows[#rows + 1] = report.share(("%s%s: stuck at load %.1f on the way down"):format(
       case.control and "control, " or "", case.name, LOADS[SHOWN_LOAD]), case.control and report.collapse,
       stuck_at(own, SHOWN_LOAD), #own)
   end
-  return rows, { plot(results) }
+  return rows
 end
 
 return M

@@ -1,19 +1,21 @@
 -- S6: now and then an attempt takes ten times as long; or one line does; or all of them. Hedging must cut the tail in
 -- the first two, for few attempts more, and must not add load to a fleet that is slow as a whole.
 
-local fleet = require "spec.fleet.fleet"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local server = require "spec.fleet.server"
-local statistics = require "spec.fleet.statistics"
+local configurations = require "surefoot.fleet.configurations"
+local fleet = require "surefoot.fleet"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local server = require "surefoot.fleet.server"
+local statistics = require "surefoot.fleet.statistics"
 
-local M = { id = "S6", name = "straggler" }
+local M = { id = "S6", name = "straggler", about = "attempts, a line, or all lines take ten times as long" }
 
-local CLIENTS, RATE, ENDS, LEARNING, SEEDS = 4, 40, 300, 60, 10
+local CLIENTS, RATE, ENDS, LEARNING, SEEDS, COMPARED = 4, 40, 300, 60, 10, 2
 local MEDIAN, SPREAD, SLOWER = 0.4, 0.4, 10 -- seconds; of the logarithm
 local CHANCE = 0.02
 local CUT, NEAR, EXTRA = 0.5, 1.05, 0.05
 local HEDGE = { quantile = 0.95, budget = EXTRA, burst = 20 }
+local OF_BUDGET = ("<= %d %% and the burst"):format(EXTRA * 100)
 local SHOCK = 30 -- seconds after the change
 local NAMES = { "a", "b", "c" }
 
@@ -56,14 +58,22 @@ for _, regime in ipairs(REGIMES) do
   by_name[regime.name] = regime
 end
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, regime in ipairs(REGIMES) do
     for _, hedge in ipairs { true, false } do
-      jobs.add(list, { regime = regime.name, hedge = hedge }, SEEDS, share, 2)
+      jobs.add(list, { regime = regime.name, hedge = hedge }, SEEDS, seeds, 2)
     end
   end
   return list
+end
+
+function M.compared_jobs(seeds)
+  local variants = {}
+  for i, regime in ipairs(REGIMES) do
+    variants[i] = { regime = regime.name }
+  end
+  return jobs.compared(COMPARED, seeds, 1, variants)
 end
 
 local function count(tally, call)
@@ -74,7 +84,7 @@ local function extra(tally)
   return tally.attempts / tally.calls - 1
 end
 
-local function play(job, seed)
+local function play(job, own, seed)
   local regime, latencies, lines = by_name[job.regime], {}, {}
   local later, shock = { calls = 0, attempts = 0 }, { calls = 0, attempts = 0 }
   for _, name in ipairs(NAMES) do
@@ -84,7 +94,8 @@ local function play(job, seed)
     end
   end
   local world = fleet.run {
-    seed = seed, clients = CLIENTS, config = { hedge = job.hedge and HEDGE or nil }, lines = lines,
+    seed = seed, clients = CLIENTS, lines = lines,
+    config = job.case and configurations.with(job.case, nil, own) or { hedge = job.hedge and HEDGE or nil },
     arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
     on_settled = function(world, call)
       if call.began >= LEARNING then
@@ -102,16 +113,20 @@ local function play(job, seed)
   })
 end
 
-function M.run(job)
+function M.run(job, own)
   local runs = {}
   for seed = job.first, job.last do
-    runs[#runs + 1] = play(job, seed)
+    runs[#runs + 1] = play(job, own, seed)
   end
   return runs
 end
 
 local function runs_of(results, regime, hedge)
   return report.runs(results, function(job) return job.regime == regime and job.hedge == hedge end)
+end
+
+local function compared_runs(results, regime, name)
+  return report.runs(results, function(job) return job.regime == regime and job.case == name end)
 end
 
 local function cdf(runs)
@@ -121,6 +136,40 @@ local function cdf(runs)
     points[#points + 1] = { list[i], 1 - (i - 1) / #list }
   end
   return points
+end
+
+function M.plots(results, names)
+  local list = {}
+  for i, regime in ipairs(REGIMES) do
+    local series = {}
+    for n, name in ipairs(names or {}) do
+      series[n] = { name = name, points = cdf(compared_runs(results, regime.name, name)) }
+    end
+    list[i] = {
+      name = "s6_" .. regime.name:gsub("%W+", "_"), x = "seconds", y = "share of calls that take longer",
+      title = ("S6 straggler: %s ten times as slow"):format(regime.name), log_x = true, log_y = true,
+      series = names and series or { { name = "hedged", points = cdf(runs_of(results, regime.name, true)) },
+        { name = "not hedged", points = cdf(runs_of(results, regime.name, false)) } },
+    }
+  end
+  return list
+end
+
+-- Attempts that hedging may add, where each of so many calls is hedged at most as its budget allows.
+local function bound_of(runs)
+  return EXTRA + HEDGE.burst * CLIENTS / (statistics.mean(report.column(runs, "calls")))
+end
+
+function M.figures(results, name)
+  local rows = {}
+  for _, regime in ipairs(REGIMES) do
+    local runs, what = compared_runs(results, regime.name, name), regime.name .. ": "
+    rows[#rows + 1] = report.mean(what .. "p50", nil, report.column(runs, "p50"), report.seconds)
+    rows[#rows + 1] = report.mean(what .. "p99", nil, report.column(runs, "p99"), report.seconds)
+    rows[#rows + 1] = report.mean(what .. "attempts more", report.at_most(bound_of(runs), OF_BUDGET),
+      report.column(runs, "extra"), report.percent)
+  end
+  return rows
 end
 
 local function judge_regime(rows, name, hedged, plain)
@@ -136,26 +185,19 @@ local function judge_regime(rows, name, hedged, plain)
   end
   rows[#rows + 1] = report.mean(name .. ": p99 cut by hedging",
     name ~= "all lines" and report.at_least(CUT, (">= %d %%"):format(CUT * 100)) or nil, cut, report.percent)
-  local bound = EXTRA + HEDGE.burst * CLIENTS / (statistics.mean(report.column(hedged, "calls")))
-  rows[#rows + 1] = report.mean(name .. ": attempts more",
-    report.at_most(bound, ("<= %d %% and the burst"):format(EXTRA * 100)), report.column(hedged, "extra"),
-    report.percent)
+  rows[#rows + 1] = report.mean(name .. ": attempts more", report.at_most(bound_of(hedged), OF_BUDGET),
+    report.column(hedged, "extra"), report.percent)
   rows[#rows + 1] = report.mean(("%s: attempts more in the first %d s"):format(name, SHOCK), nil,
     report.column(hedged, "shock"), report.percent)
 end
 
 function M.judge(results)
-  local rows, plots = {}, {}
+  local rows = {}
   for _, regime in ipairs(REGIMES) do
     local hedged, plain = runs_of(results, regime.name, true), runs_of(results, regime.name, false)
     judge_regime(rows, regime.name, hedged, plain)
-    plots[#plots + 1] = {
-      name = "s6_" .. regime.name:gsub("%W+", "_"), x = "seconds", y = "share of calls that take longer",
-      title = ("S6 straggler: %s ten times as slow"):format(regime.name), log_x = true, log_y = true,
-      series = { { name = "hedged", points = cdf(hedged) }, { name = "not hedged", points = cdf(plain) } },
-    }
   end
-  return rows, plots
+  return rows
 end
 
 return M

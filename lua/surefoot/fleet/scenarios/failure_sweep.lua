@@ -6,16 +6,19 @@
 --   quota           1 + (successes + 500 a client) / 14 / calls + calls repaired / calls; no floor
 --   defaults        the same, and one retry a second for each client
 
-local fleet = require "spec.fleet.fleet"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local server = require "spec.fleet.server"
-local statistics = require "spec.fleet.statistics"
+local configurations = require "surefoot.fleet.configurations"
+local fleet = require "surefoot.fleet"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local server = require "surefoot.fleet.server"
+local statistics = require "surefoot.fleet.statistics"
 
-local M = { id = "S4", name = "failure sweep" }
+local M = { id = "S4", name = "failure sweep", about = "every attempt fails with the same probability, 0 to 100 %" }
 
 local CHANCES = { 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1 }
-local CLIENTS, RATE, ENDS, SEEDS = 4, 40, 100, 5
+local CLIENTS, RATE, ENDS, SEEDS, COMPARED = 4, 40, 100, 5, 2
+local TOLD = { 0.1, 0.5, 1 } -- of the chances, where configurations are compared
+local MOST = 1.2 -- attempts per call that a line which is down may get
 local SLOW, QUICK = 0.2, 0.005
 local CAPACITY, COST = 500, 14
 local off = { limit = 100000, queue = 0 }
@@ -58,17 +61,22 @@ bounds["defaults, no breaker"] = function(_, run)
 end
 bounds.defaults = bounds["defaults, no breaker"]
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, case in ipairs(CASES) do
-    jobs.add(list, { case = case.name }, SEEDS, share, 1)
+    jobs.add(list, { case = case.name }, SEEDS, seeds, 1)
   end
   return list
 end
 
-local function play(name, chance, seed)
+function M.compared_jobs(seeds)
+  return jobs.compared(COMPARED, seeds, 1)
+end
+
+local function play(name, own, chance, seed)
+  local case = by_name[name]
   local world = fleet.run {
-    seed = seed, clients = CLIENTS, config = by_name[name].config,
+    seed = seed, clients = CLIENTS, config = case and case.config or configurations.with(name, nil, own),
     arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
     lines = { line = function(_, _, world)
       if world.luck:unit() < chance then
@@ -87,11 +95,11 @@ local function play(name, chance, seed)
   })
 end
 
-function M.run(job)
+function M.run(job, own)
   local runs = {}
   for seed = job.first, job.last do
     for _, chance in ipairs(CHANCES) do
-      runs[#runs + 1] = play(job.case, chance, seed)
+      runs[#runs + 1] = play(job.case, own, chance, seed)
     end
   end
   return runs
@@ -99,20 +107,20 @@ end
 
 -- By chance: amplification with its interval, bound, success.
 local function points_of(runs, name)
-  local points = {}
+  local points, bound = {}, bounds[name]
   for i, chance in ipairs(CHANCES) do
     local ratios, allowed, successes = {}, {}, {}
     for _, run in ipairs(runs) do
       if run.chance == chance then
         ratios[#ratios + 1] = run.attempts / run.requests
-        allowed[#allowed + 1] = bounds[name](chance, run)
+        allowed[#allowed + 1] = bound and bound(chance, run)
         successes[#successes + 1] = run.success
       end
     end
     local ratio, low, high = statistics.mean(ratios)
     points[i] = {
       chance = chance, ratio = ratio, low = low, high = high, bound = (statistics.mean(allowed)),
-      success = (statistics.mean(successes)),
+      ratios = ratios, successes = successes, success = (statistics.mean(successes)),
     }
   end
   return points
@@ -137,10 +145,49 @@ local function nearest(points)
   return worst
 end
 
+local function runs_of(results, name)
+  return report.runs(results, function(job) return job.case == name end)
+end
+
+function M.plots(results, names)
+  local attempts, successes = {}, {}
+  for i, name in ipairs(names or CASES) do
+    name = names and name or name.name
+    local points = points_of(runs_of(results, name), name)
+    attempts[i] = { name = name, points = curve(points, "ratio") }
+    successes[i] = { name = name, points = curve(points, "success") }
+  end
+  attempts[#attempts + 1] = { name = "1 + 1/14", points = { { 0, 1 + 1 / COST }, { 1, 1 + 1 / COST } } }
+  attempts[#attempts + 1] = { name = "1.2", points = { { 0, MOST }, { 1, MOST } } }
+  return {
+    { name = "s4_attempts", title = "S4 failure sweep: attempts per call", x = "chance that an attempt fails",
+      y = "attempts per call", series = attempts },
+    { name = "s4_success", title = "S4 failure sweep: calls answered", x = "chance that an attempt fails",
+      y = "share of calls", series = successes },
+  }
+end
+
+function M.figures(results, name)
+  local rows, by_chance = {}, {}
+  for _, point in ipairs(points_of(runs_of(results, name), name)) do
+    by_chance[point.chance] = point
+  end
+  for _, chance in ipairs(TOLD) do
+    local percent, point = ("%d %%"):format(chance * 100 + 0.5), by_chance[chance]
+    rows[#rows + 1] = report.mean(("%s of the attempts fail: attempts per call"):format(percent),
+      chance == 1 and report.at_most(MOST) or nil, point.ratios)
+    if chance < 1 then
+      rows[#rows + 1] = report.mean(("%s of the attempts fail: calls answered"):format(percent), nil, point.successes,
+        report.percent)
+    end
+  end
+  return rows
+end
+
 function M.judge(results)
-  local rows, attempts, successes = {}, {}, {}
+  local rows = {}
   for _, case in ipairs(CASES) do
-    local runs = report.runs(results, function(job) return job.case == case.name end)
+    local runs = runs_of(results, case.name)
     local points = points_of(runs, case.name)
     local worst = nearest(points)
     rows[#rows + 1] = {
@@ -149,17 +196,8 @@ function M.judge(results)
       interval = report.number(worst.low) .. " .. " .. report.number(worst.high),
       pass = worst.low <= worst.bound + 1e-9,
     }
-    attempts[#attempts + 1] = { name = case.name, points = curve(points, "ratio") }
-    successes[#successes + 1] = { name = case.name, points = curve(points, "success") }
   end
-  attempts[#attempts + 1] = { name = "1 + 1/14", points = { { 0, 1 + 1 / COST }, { 1, 1 + 1 / COST } } }
-  attempts[#attempts + 1] = { name = "1.2", points = { { 0, 1.2 }, { 1, 1.2 } } }
-  return rows, {
-    { name = "s4_attempts", title = "S4 failure sweep: attempts per call", x = "chance that an attempt fails",
-      y = "attempts per call", series = attempts },
-    { name = "s4_success", title = "S4 failure sweep: calls answered", x = "chance that an attempt fails",
-      y = "share of calls", series = successes },
-  }
+  return rows
 end
 
 return M

@@ -2,14 +2,15 @@
 -- while, or gets more calls than it can serve. Its queue holds more work (12.5 s) than an attempt waits for (10 s): a
 -- full one turns all work into waste. That is what makes real systems stay down after the trigger is gone.
 
-local configurations = require "spec.fleet.configurations"
-local fleet = require "spec.fleet.fleet"
-local server = require "spec.fleet.server"
+local configurations = require "surefoot.fleet.configurations"
+local fleet = require "surefoot.fleet"
+local server = require "surefoot.fleet.server"
 
 local M = {}
 
 M.SLOTS, M.QUEUE, M.CLIENTS = 20, 250, 10
-M.TIMEOUT = { attempt = 10, total = 25 } -- the defaults' 120 and 300 s, by twelve
+M.FASTER = 12 -- than a real line
+M.TIMEOUT = { attempt = 120 / M.FASTER, total = 300 / M.FASTER } -- the defaults'
 M.WINDOW, M.SHARE = 5, 0.95 -- recovered: of the calls of every such window this share is answered
 
 local PREFILL, ITL, TOKENS = 0.2, 0.02, 40
@@ -22,7 +23,8 @@ end
 M.CAPACITY = M.SLOTS / (PREFILL + ITL / (1 - math.exp(-1 / TOKENS)))
 
 --- Runs a fleet on one line.
----@param options { configuration: string, seed: integer, arrivals: table, speed: table?, clients: integer? }
+---@param options { configuration: string, own: table?, seed: integer, arrivals: table, speed: table?,
+---  clients: integer? }
 ---@return table world
 function M.run(options)
   local line = server.new {
@@ -30,7 +32,7 @@ function M.run(options)
   }
   local world = fleet.run {
     seed = options.seed, clients = options.clients or M.CLIENTS, arrivals = options.arrivals, tokens = tokens,
-    config = configurations.with(options.configuration, M.TIMEOUT),
+    config = configurations.with(options.configuration, M.TIMEOUT, options.own, M.FASTER),
     lines = { line = function(now, call) return (line:serve(now, call.tokens)) end },
     waiting = function(now) return line:waiting(now) end,
   }
@@ -39,13 +41,13 @@ function M.run(options)
 end
 
 --- The dip: half the speed from `from` to `to`, steady calls until the end.
----@param options { configuration: string, seed: integer, load: number, from: number, to: number, ends: number,
----  clients: integer? }
+---@param options { configuration: string, own: table?, seed: integer, load: number, from: number, to: number,
+---  ends: number, clients: integer? }
 ---@return table world
 ---@return number recovery seconds; math.huge: it never recovered
 function M.dip(options)
   local world = M.run {
-    configuration = options.configuration, seed = options.seed, clients = options.clients,
+    configuration = options.configuration, own = options.own, seed = options.seed, clients = options.clients,
     arrivals = { { from = 0, rate = options.load * M.CAPACITY }, { from = options.ends, rate = 0 } },
     speed = { { from = options.from, factor = 0.5 }, { from = options.to, factor = 1 } },
   }

@@ -1,17 +1,19 @@
 -- S1: a line serves half as fast for 30 s. The fleet must find back to where it was, and must not have made it worse.
 
-local dip = require "spec.fleet.dip"
-local fleet = require "spec.fleet.fleet"
-local jobs = require "spec.fleet.jobs"
-local report = require "spec.fleet.report"
-local statistics = require "spec.fleet.statistics"
+local configurations = require "surefoot.fleet.configurations"
+local dip = require "surefoot.fleet.dip"
+local fleet = require "surefoot.fleet"
+local jobs = require "surefoot.fleet.jobs"
+local report = require "surefoot.fleet.report"
+local statistics = require "surefoot.fleet.statistics"
 
-local M = { id = "S1", name = "capacity dip" }
+local M = { id = "S1", name = "capacity dip", about = "a line serves half as fast for 30 s, at 70 to 95 % load" }
 
 local LOADS = { 0.7, 0.75, 0.8, 0.85, 0.9, 0.95 }
 local FROM, TO, ENDS = 20, 50, 300
 local HIGH = 0.9 -- the load at which clients are compared
 local MANY, FEW, CHUNK, SHOWN = 500, 30, 10, 12
+local COMPARED, COMPARED_CHUNK = 12, 3 -- seeds, where configurations are compared
 
 -- What must not collapse, what must, and what is there to compare.
 local CASES = {
@@ -24,17 +26,22 @@ local CASES = {
   { name = "+ breaker", seeds = FEW, load = HIGH },
   { name = "defaults, no budget", seeds = FEW, load = HIGH },
 }
+local NEVER = ": never recovers"
 local FLEETS = { 1, 5, 10, 50 } -- clients that share the same load
 
-function M.jobs(share)
+function M.jobs(seeds)
   local list = {}
   for _, case in ipairs(CASES) do
-    jobs.add(list, { case = case.name, load = case.load }, case.seeds, share, CHUNK)
+    jobs.add(list, { case = case.name, load = case.load }, case.seeds, seeds, CHUNK)
   end
   for _, clients in ipairs(FLEETS) do
-    jobs.add(list, { case = "defaults", load = HIGH, clients = clients }, FEW, share, CHUNK)
+    jobs.add(list, { case = "defaults", load = HIGH, clients = clients }, FEW, seeds, CHUNK)
   end
   return list
+end
+
+function M.compared_jobs(seeds)
+  return jobs.compared(COMPARED, seeds, COMPARED_CHUNK)
 end
 
 local function series_of(world)
@@ -44,12 +51,13 @@ local function series_of(world)
   }
 end
 
-function M.run(job)
+function M.run(job, own)
   local runs = {}
   for seed = job.first, job.last do
     local load = job.load or LOADS[seed % #LOADS + 1]
     local world, recovery = dip.dip {
-      configuration = job.case, seed = seed, load = load, from = FROM, to = TO, ends = ENDS, clients = job.clients,
+      configuration = job.case, own = own, seed = seed, load = load, from = FROM, to = TO, ends = ENDS,
+      clients = job.clients,
     }
     runs[#runs + 1] = jobs.account(world, {
       ratio = world.attempts / world.requests, recovery = recovery < math.huge and recovery or nil,
@@ -69,12 +77,12 @@ local function never(figure, mark, runs)
   for _, run in ipairs(runs) do
     count = count + (run.recovery == nil and 1 or 0)
   end
-  return report.share(figure .. ": never recovers", mark, count, #runs)
+  return report.share(figure, mark, count, #runs)
 end
 
-local function plot(case, runs)
+local function plot(name, runs)
   return {
-    name = "s1_" .. case.name:gsub("^%W+", ""):gsub("%W+", "_"), title = ("S1 capacity dip: %s"):format(case.name),
+    name = "s1_" .. name:gsub("^%W+", ""):gsub("%W+", "_"), title = ("S1 capacity dip: %s"):format(name),
     note = ("load %.2f, half the speed from %d to %d s, %d clients"):format(HIGH, FROM, TO, dip.CLIENTS),
     x = "seconds", y = "per second",
     series = {
@@ -94,35 +102,56 @@ local function times_to_recover(rows, figure, mark, runs)
   end
 end
 
-local function judge_defaults(runs, naive)
+-- What is told of a configuration, beside a client that never retries.
+local function judge_alone(runs, naive)
   local rows = { report.mean("attempts per call", report.at_most(1.10), report.column(runs, "ratio")) }
   local bound = statistics.quantile(report.column(naive, "recovery", math.huge), 0.99)
   times_to_recover(rows, "", report.at_most(bound, "<= no retry's"), runs)
-  times_to_recover(rows, ": no retry", nil, naive)
   rows[#rows + 1] = report.mean("tokens made for nothing", nil, report.column(runs, "wasted"), report.percent)
+  return rows
+end
+
+local function judge_defaults(runs, naive)
+  local rows = judge_alone(runs, naive)
+  times_to_recover(rows, ": no retry", nil, naive)
   rows[#rows + 1] = report.mean("tokens made for nothing: no retry", nil, report.column(naive, "wasted"),
     report.percent)
   return rows
 end
 
+function M.plots(results, names)
+  local list = {}
+  for i, name in ipairs(names or CASES) do
+    name = names and name or name.name
+    list[i] = plot(name, runs_of(results, name))
+  end
+  return list
+end
+
+function M.figures(results, name)
+  local runs = runs_of(results, name)
+  local rows = judge_alone(runs, runs_of(results, configurations.CONTROL))
+  table.insert(rows, 2, never("runs that do not recover", nil, runs))
+  return rows
+end
+
 function M.judge(results)
   local naive = runs_of(results, "no retry")
-  local rows, plots = judge_defaults(runs_of(results, "defaults"), naive), {}
+  local rows = judge_defaults(runs_of(results, "defaults"), naive)
   times_to_recover(rows, ": defaults, queue of 10", nil, runs_of(results, "defaults, queue of 10"))
   for _, case in ipairs(CASES) do
     local runs = runs_of(results, case.name)
-    plots[#plots + 1] = plot(case, runs)
     if case.control then
-      rows[#rows + 1] = never("control, " .. case.control, report.collapse, runs)
+      rows[#rows + 1] = never("control, " .. case.control .. NEVER, report.collapse, runs)
     elseif case.load then
-      rows[#rows + 1] = never(("%s, load %.1f"):format(case.name, HIGH), nil, runs)
+      rows[#rows + 1] = never(("%s, load %.1f"):format(case.name, HIGH) .. NEVER, nil, runs)
     end
   end
   for _, clients in ipairs(FLEETS) do
     local figure = ("defaults, load %.1f, %d client%s"):format(HIGH, clients, clients > 1 and "s" or "")
-    rows[#rows + 1] = never(figure, nil, runs_of(results, "defaults", clients))
+    rows[#rows + 1] = never(figure .. NEVER, nil, runs_of(results, "defaults", clients))
   end
-  return rows, plots
+  return rows
 end
 
 return M

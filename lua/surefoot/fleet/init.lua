@@ -5,7 +5,7 @@
 -- nothing is sent after the deadline or after the call has settled, no call makes more attempts than allowed, no client
 -- retries more than its budget can have paid for. At the end every call has settled once, and every slot is back.
 
-local random = require "spec.fleet.random"
+local random = require "surefoot.fleet.random"
 local surefoot = require "surefoot"
 
 local M = {}
@@ -32,25 +32,13 @@ end
 
 -- ---------------------------------------------------------------------------------------------------------- promises
 
-local DEFAULT_BUDGET = { capacity = 500, transient_cost = 14, throttled_cost = 5, floor_per_second = 1 }
-
-local function budget_of(config)
-  local given = config.retry and config.retry.budget
-  if given == false then
-    return nil
-  end
-  local budget = {}
-  for key, value in pairs(DEFAULT_BUDGET) do
-    budget[key] = type(given) == "table" and given[key] or value
-  end
-  return budget
-end
-
--- Retries that a budget can have paid for: from what it held and earned, from refunds, from the floor.
+-- Attempts beyond the first that budgets can have paid for: retries from what it held and earned, from refunds, from
+-- the floor; hedges from theirs. What costs nothing has no bound.
 local function affordable(client, now)
-  local budget = client.budget
+  local budget, hedge = client.budget, client.hedge
   local least = math.min(budget.transient_cost, budget.throttled_cost)
-  return (budget.capacity + client.clean) / least + client.repaired + budget.floor_per_second * (now + 1) + 1
+  local hedges = hedge and hedge.budget * client.requests + hedge.burst or 0
+  return (budget.capacity + client.clean) / least + client.repaired + budget.floor_per_second * (now + 1) + 1 + hedges
 end
 
 local function promise(holds, what, call)
@@ -183,13 +171,37 @@ end
 
 -- -------------------------------------------------------------------------------------------------------------- runs
 
+-- Names the lines, where each of them has policies of its own.
+local function spread(config, lines)
+  if not config.each_line then
+    return config
+  end
+  local copy, names = {}, {}
+  for key, value in pairs(config) do
+    copy[key] = value
+  end
+  for name in pairs(lines) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  copy.endpoints, copy.each_line = {}, nil
+  for i, name in ipairs(names) do
+    copy.endpoints[i] = { name = name }
+    for key, value in pairs(config.each_line) do
+      copy.endpoints[i][key] = value
+    end
+  end
+  return copy
+end
+
 local function new_client(world, index)
   local config = world.options.config
   config = type(config) == "function" and config(index) or config
+  local handle = world.sim:client(spread(config, world.options.lines))
+  local known = handle.config
   return {
-    handle = world.sim:client(config), budget = budget_of(config), clean = 0, repaired = 0, requests = 0, attempts = 0,
-    max_attempts = config.retry and config.retry.max_attempts or 5,
-    total = config.timeout and config.timeout.total or 300,
+    handle = handle, budget = known.retry.budget or nil, hedge = known.hedge or nil, clean = 0, repaired = 0,
+    requests = 0, attempts = 0, max_attempts = known.retry.max_attempts, total = known.timeout.total,
   }
 end
 

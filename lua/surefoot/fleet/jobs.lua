@@ -1,0 +1,61 @@
+-- Seeds as jobs: chunks that take a worker some seconds each.
+
+local configurations = require "surefoot.fleet.configurations"
+
+local M = {}
+
+---@class surefoot.fleet.Seeds
+---@field exactly integer?  of each configuration
+---@field share number?     of those that a scenario wants, two at least; 1 unless given
+
+local function count_of(wanted, seeds)
+  return seeds.exactly or math.min(wanted, math.max(2, math.floor(wanted * (seeds.share or 1) + 0.5)))
+end
+
+--- Adds the jobs for so many seeds.
+---@param jobs table[]
+---@param fields table  of each of them
+---@param wanted integer how many seeds the scenario wants
+---@param seeds surefoot.fleet.Seeds how many it gets
+---@param chunk integer seeds of one job
+function M.add(jobs, fields, wanted, seeds, chunk)
+  local count = count_of(wanted, seeds)
+  for first = 1, count, chunk do
+    local job = { first = first, last = math.min(count, first + chunk - 1) }
+    for key, value in pairs(fields) do
+      job[key] = value
+    end
+    jobs[#jobs + 1] = job
+  end
+end
+
+--- The jobs that compare the user's configuration.
+---@param wanted integer seeds
+---@param seeds surefoot.fleet.Seeds
+---@param chunk integer
+---@param variants table[]? fields of jobs: each of them with each configuration
+---@return table[] jobs
+function M.compared(wanted, seeds, chunk, variants)
+  local list = {}
+  for _, name in ipairs(configurations.compared) do
+    for _, fields in ipairs(variants or { {} }) do
+      local own = { case = name }
+      for key, value in pairs(fields) do
+        own[key] = value
+      end
+      M.add(list, own, wanted, seeds, chunk)
+    end
+  end
+  return list
+end
+
+--- What a run did, for the account at the end.
+---@param world table
+---@param run table what the scenario keeps of it
+---@return table run
+function M.account(world, run)
+  run.requests, run.attempts, run.events, run.cpu = world.requests, world.attempts, world.sim.events, world.cpu
+  return run
+end
+
+return M
