@@ -155,11 +155,11 @@ end
 
 local function check_outputs(args)
   local ok, problem = true, nil
-  if args.json and args.json ~= "-" then
-    ok, problem = outputs.check(args.json)
-  end
-  if ok and args.svg then
+  if args.svg then
     ok, problem = outputs.check_folder(args.svg)
+  end
+  if ok and args.json and args.json ~= "-" then -- which may lie in that folder
+    ok, problem = outputs.check(args.json)
   end
   return ok or fail("%s", problem)
 end
