@@ -56,8 +56,10 @@ function parts.file(part, path)
     block = { type = "document", source = { type = "file", file_id = file.file_id } }
   elseif some(file.file_data) ~= nil then
     block = media_block(file.file_data, "document", path .. ".file.file_data")
+  elseif some(file.file_url) ~= nil then
+    block = media_block(file.file_url, "document", path .. ".file.file_url")
   else
-    refuse(path .. ".file", "neither file_data nor file_id")
+    refuse(path .. ".file", "neither file_data, file_url nor file_id")
   end
   block.title = block.type == "document" and some(file.filename) or nil
   block.cache_control = part.cache_control

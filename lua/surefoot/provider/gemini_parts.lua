@@ -28,13 +28,18 @@ for extension, kind in ([[png image/png jpg image/jpeg jpeg image/jpeg webp imag
   TYPES[extension] = kind
 end
 
--- "data:image/png;base64,...": bytes in place; any other address is for Gemini to fetch.
-local function media(url, path)
+local function type_of(name)
+  local extension = name:match "^[^?#]*%.(%w+)$" or name:match "^[^?#]*%.(%w+)[?#]"
+  return extension and TYPES[extension:lower()]
+end
+
+-- "data:image/png;base64,...": bytes in place; any other address is for Gemini to fetch. The file's name may tell its
+-- type where the address does not.
+local function media(url, path, name)
   if type(url) ~= "string" then
     refuse(path, "a URL expected, got " .. type(some(url)))
   elseif not url:find "^[Dd][Aa][Tt][Aa]:" then
-    local extension = url:match "^[^?#]*%.(%w+)$" or url:match "^[^?#]*%.(%w+)[?#]"
-    return { fileData = { fileUri = url, mimeType = extension and TYPES[extension:lower()] } }
+    return { fileData = { fileUri = url, mimeType = type_of(url) or type_of(name or "") } }
   end
   local head, data = url:match "^.....([^,]*),(.*)$"
   local kind = head and head:match "^([^;]+)"
@@ -81,8 +86,10 @@ function kinds.file(part, path)
   local file = some_table(part.file) or NOTHING
   if some(file.file_data) then
     return media(file.file_data, path .. ".file.file_data")
+  elseif some(file.file_url) then
+    return media(file.file_url, path .. ".file.file_url", some_text(file.filename))
   elseif not some_text(file.file_id) then
-    refuse(path .. ".file", "file_data (a data URL) or file_id (the file's URI) expected")
+    refuse(path .. ".file", "file_data (a data URL), file_url or file_id (the file's URI) expected")
   end
   return { fileData = { fileUri = file.file_id, mimeType = some_text(file.mime_type) } }
 end

@@ -237,7 +237,9 @@ local TUNING = {
   { "logprobs", "responseLogprobs" }, { "top_logprobs", "logprobs" },
 }
 
--- As Gemini's own compatible API has it: 2.5 knows budgets only, what came after it levels.
+-- As Gemini's own compatible API has it: 2.5 knows budgets only, what came after it levels. Others' words for more than
+-- the most are taken for that.
+local MORE = { xhigh = "high", max = "high" }
 local BUDGETS = { minimal = 1024, low = 1024, medium = 8192, high = 24576 }
 
 local function thinking_of(effort, model)
@@ -245,7 +247,9 @@ local function thinking_of(effort, model)
     return { thinkingBudget = 0 }
   elseif type(effort) ~= "string" then
     refuse("reasoning_effort", "a text expected, got " .. type(effort))
-  elseif not model:find("gemini-2.5", 1, true) then
+  end
+  effort = MORE[effort] or effort
+  if not model:find("gemini-2.5", 1, true) then
     return { thinkingLevel = effort:upper() }
   end
   return { thinkingBudget = BUDGETS[effort] or refuse("reasoning_effort", "%s does not know %q; generationConfig = { "

@@ -89,6 +89,7 @@ describe("an Anthropic request", function()
       { type = "file", file = { filename = "a.png", file_data = "data:image/png;base64,CC" } },
       { type = "file", file = { file_id = "file_1", filename = "b.pdf" } },
       { type = "file", file = { file_data = "https://example.com/c.pdf" } },
+      { type = "file", file = { file_url = "https://example.com/d.pdf", filename = "d.pdf" } },
       { type = "text", text = "x", cache_control = control }, "y" } }[1].content
     assert.same({
       { type = "image", source = { type = "base64", media_type = "image/png", data = "AA" }, cache_control = control },
@@ -96,6 +97,7 @@ describe("an Anthropic request", function()
       { type = "image", source = { type = "base64", media_type = "image/png", data = "CC" } },
       { type = "document", source = { type = "file", file_id = "file_1" }, title = "b.pdf" },
       { type = "document", source = { type = "url", url = "https://example.com/c.pdf" } },
+      { type = "document", source = { type = "url", url = "https://example.com/d.pdf" }, title = "d.pdf" },
       { type = "text", text = "x", cache_control = control }, { type = "text", text = "y" } }, parts)
   end)
 
@@ -342,7 +344,8 @@ describe("an Anthropic request", function()
       ["messages[1].content: expected a text or a list of parts, got an object"] = { messages = { user { a = 1 } } },
       ["messages[1].content: expected a text or a list of parts, got a number"] = { messages = { user(1) } },
       ["messages[1].content[1]: expected a part, { type =, ... }, got a number"] = { messages = { user { 1 } } },
-      ["messages[1].content[1].file: neither file_data nor file_id"] = { messages = { user { { type = "file" } } } },
+      ["messages[1].content[1].file: neither file_data, file_url nor file_id"] = {
+        messages = { user { { type = "file" } } } },
       ['messages[1].role: expected system, developer, user, assistant or tool, got "function"'] = {
         messages = { { role = "function", name = "f", content = "x" } } },
       ['messages[1].tool_calls[1]: expected { id =, type = "function", ["function"] = { name =, arguments = } }'] =

@@ -171,6 +171,8 @@ describe("messages for Gemini", function()
       { inlineData = { mimeType = "audio/wav", data = "UklG" } },
       { inlineData = { mimeType = "application/pdf", data = "JVBE" } },
       { fileData = { fileUri = "https://generativelanguage.googleapis.com/v1beta/files/abc" } },
+      { fileData = { fileUri = "https://example.com/b.pdf", mimeType = "application/pdf" } },
+      { fileData = { fileUri = "https://example.com/b", mimeType = "text/plain" } },
     }, parts {
       { type = "image_url", image_url = { url = "data:image/png;base64,iVBO=", detail = "low" } },
       { type = "image_url", image_url = "DATA:image/jpeg;charset=x;BASE64,AA" },
@@ -180,6 +182,8 @@ describe("messages for Gemini", function()
       { type = "input_audio", input_audio = { data = "UklG", format = "wav" } },
       { type = "file", file = { filename = "a.pdf", file_data = "data:application/pdf;base64,JVBE" } },
       { type = "file", file = { file_id = "https://generativelanguage.googleapis.com/v1beta/files/abc" } },
+      { type = "file", file = { file_url = "https://example.com/b.pdf" } },
+      { type = "file", file = { file_url = "https://example.com/b", filename = "b.txt" } },
     })
   end)
 
@@ -206,7 +210,7 @@ describe("messages for Gemini", function()
     { user { { type = "input_audio", input_audio = { data = "x" } } },
       "messages[1].content[1].input_audio: data and format expected" },
     { user { { type = "file", file = {} } },
-      "messages[1].content[1].file: file_data (a data URL) or file_id (the file's URI) expected" },
+      "messages[1].content[1].file: file_data (a data URL), file_url or file_id (the file's URI) expected" },
     { { role = "tool", tool_call_id = "t", content = "x" },
       'messages[1].tool_call_id: no earlier message calls "t"' },
     { { role = "tool", content = "x" }, "messages[1].tool_call_id: missing" },
@@ -425,9 +429,13 @@ describe("the tuning of a Gemini request", function()
     assert.same({ thinkingBudget = 0 }, thinking "none")
     assert.same({ thinkingLevel = "LOW", includeThoughts = true }, thinking("low", nil, { includeThoughts = true }))
     assert.same({ thinkingBudget = 9 }, thinking("low", nil, { thinkingBudget = 9 }))
-    assert.equal('reasoning_effort: gemini-2.5-pro does not know "xhigh"; generationConfig = { thinkingConfig = { '
+    for _, effort in ipairs { "xhigh", "max" } do -- the words of others for more than it has
+      assert.same({ thinkingLevel = "HIGH" }, thinking(effort))
+      assert.same({ thinkingBudget = 24576 }, thinking(effort, "models/gemini-2.5-pro"))
+    end
+    assert.equal('reasoning_effort: gemini-2.5-pro does not know "hard"; generationConfig = { thinkingConfig = { '
       .. 'thinkingBudget = n } } says it in tokens',
-      problem_of({ messages = { user "x" }, reasoning_effort = "xhigh" }, "gemini-2.5-pro"))
+      problem_of({ messages = { user "x" }, reasoning_effort = "hard" }, "gemini-2.5-pro"))
     assert.equal("reasoning_effort: a text expected, got number",
       problem_of { messages = { user "x" }, reasoning_effort = 1 })
   end)
