@@ -23,7 +23,10 @@ PACKAGES = gcc libc6-dev make pkg-config git ca-certificates curl openssl procps
   lua5.4 liblua5.4-dev luajit2|luajit libluajit2-5.1-dev|libluajit-5.1-dev libcurl4-openssl-dev lua-cjson lua-argparse \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua-cqueues lua-copas lua-luv neovim \
   lua-busted lua-check lua-socket luarocks nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache wrk \
-  clang libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace
+  clang libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace tmux groff-base
+
+# Big, and asked for by few specs; the others are run without them.
+OPTIONAL = chromium
 
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wundef -Wpointer-arith -Wmissing-prototypes -Werror
 CURL := $(shell pkg-config --cflags libcurl 2>/dev/null)
@@ -221,6 +224,10 @@ $(eval $(call install,5.3,lua5.3))
 $(eval $(call install,5.2,lua5.2))
 $(eval $(call install,5.1,$(if $(LUAJIT),luajit,lua5.1)))
 
+# What the program says of itself, and where man and the shells look for it below $(PREFIX)/share.
+PAGES = manual:man/man1/surefoot.1 complete-bash:bash-completion/completions/surefoot \
+  complete-zsh:zsh/site-functions/_surefoot complete-fish:fish/vendor_completions.d/surefoot.fish
+
 # The program runs on the first of LUA.
 PROGRAM = $(firstword $(LUA))
 INTERPRETER = $(if $(filter 5.1,$(PROGRAM)),$(if $(LUAJIT),luajit,lua5.1),lua$(PROGRAM))
@@ -229,16 +236,31 @@ install: $(LUA:%=install-%) build/surefoot ## install under $(DESTDIR)$(PREFIX),
 	sed -e '1s|lua5.4|$(INTERPRETER)|' -e 's|$(CURDIR)/lua/|$(PREFIX)/share/lua/$(PROGRAM)/|g' \
 	  -e 's|$(CURDIR)/build/lua5.4/|$(PREFIX)/lib/lua/$(PROGRAM)/|g' build/surefoot | \
 	  install -D -m 755 /dev/stdin '$(DESTDIR)$(PREFIX)/bin/surefoot'
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && for page in $(PAGES); do \
+	  $(INTERPRETER) -e 'package.path = "lua/?.lua;lua/?/init.lua;" .. package.path' \
+	    -e 'package.cpath = "build/$(INTERPRETER)/?.so;" .. package.cpath' lua/surefoot/cli/program.lua \
+	    $$(echo "$${page%%:*}" | tr - ' ') >"$$folder/page" || { echo 'no man page and no completions' >&2; exit 0; }; \
+	  echo "install -D -m 644 $${page%%:*} '$(DESTDIR)$(PREFIX)/share/$${page#*:}'"; \
+	  install -D -m 644 "$$folder/page" '$(DESTDIR)$(PREFIX)/share/'"$${page#*:}" || exit 1; done
 
-# Asked once, and only by `deps`.
-INSTALLED = $(eval INSTALLED := $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' $(subst |, ,$(PACKAGES)) \
-  2>/dev/null | sed -n 's/^installed://p'))$(INSTALLED)
-MISSING = $(strip $(foreach one,$(PACKAGES),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(firstword $(subst |, ,$(one))))))
+uninstall: ## remove what `make install` with the same PREFIX, DESTDIR and LUA put there
+	rm -f '$(DESTDIR)$(PREFIX)/bin/surefoot' \
+	  $(foreach one,$(PAGES),'$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(one)))')
+	rm -rf $(foreach one,$(LUA),'$(DESTDIR)$(PREFIX)/share/lua/$(one)/surefoot' '$(DESTDIR)$(PREFIX)/lib/lua/$(one)/surefoot')
+
+# Asked once, and only by `deps` and `deps-optional`.
+INSTALLED = $(eval INSTALLED := $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' \
+  $(subst |, ,$(PACKAGES) $(OPTIONAL)) 2>/dev/null | sed -n 's/^installed://p'))$(INSTALLED)
+missing = $(strip $(foreach one,$(1),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(firstword $(subst |, ,$(one))))))
 APT = $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -q
+bring = $(if $(shell command -v apt-get),$(if $(call missing,$(1)),$(APT) update && \
+  $(APT) install -y --no-install-recommends $(call missing,$(1)),:),echo 'no apt here: these are needed: $(1)')
 
 deps: ## install what is missing (Debian 12, apt)
-	@$(if $(shell command -v apt-get),$(if $(MISSING),$(APT) update && \
-	  $(APT) install -y --no-install-recommends $(MISSING),:),echo 'no apt here: these are needed: $(PACKAGES)')
+	@$(call bring,$(PACKAGES))
+
+deps-optional: deps ## and what only few specs want: chromium, for the gateway's status page
+	@$(call bring,$(OPTIONAL))
 
 rockspec: ## bring the rockspec's list of C sources up to date
 	@printf '        "%s",\n' $(SOURCES) | sed -i -e '/^ *"csrc\//d' -e '/sources = {/r /dev/stdin' rockspec/surefoot-scm-1.rockspec
@@ -250,6 +272,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 FORCE:
-.PHONY: all reference demo test test-all lint format asan bench bench-lines simulate test-hard deps install rockspec \
-  clean help FORCE run-demo run-test run-test-all run-lint run-format run-asan run-bench run-bench-lines run-simulate \
-  run-fuzz run-test-hard run-tsan run-asan-nginx run-failing run-greedy run-valgrind
+.PHONY: all reference demo test test-all lint format asan bench bench-lines simulate test-hard deps deps-optional \
+  install uninstall rockspec clean help FORCE run-demo run-test run-test-all run-lint run-format run-asan run-bench \
+  run-bench-lines run-simulate run-fuzz run-test-hard run-tsan run-asan-nginx run-failing run-greedy run-valgrind

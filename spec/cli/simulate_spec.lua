@@ -44,7 +44,7 @@ describe("surefoot simulate #once", function()
     assert.matches("^<svg .*</svg>\n$", process.read(dir .. "/plots/new/s7_black_hole.svg"))
     assert.same({ "S7 black hole", false, 4 }, { document.rows[1].scenario, document.compared, #document.rows })
     assert.is_true(document.totals.requests > 10000)
-    assert.equal("", env.check("ls -A plots/new | grep -v "svg\\|json" || true", { cwd = dir }))
+    assert.equal("", env.check("ls -A plots/new | grep -v '[.]svg$\\|[.]json$' || true", { cwd = dir }))
   end)
 
   it("plays the user's policies beside the defaults and no retries", function()

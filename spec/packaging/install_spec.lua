@@ -58,6 +58,26 @@ describe("make install #once", function()
     assert.equal("", env.check { "find", prefix .. "/share", "-type", "f", "!", "-perm", "644" })
   end)
 
+  it("brings the man page and what the shells complete", function()
+    local share = prefix .. "/share/"
+    for words, name in pairs {
+      ["manual"] = "man/man1/surefoot.1", ["complete bash"] = "bash-completion/completions/surefoot",
+      ["complete zsh"] = "zsh/site-functions/_surefoot",
+      ["complete fish"] = "fish/vendor_completions.d/surefoot.fish",
+    } do
+      assert.equal(env.check("build/surefoot " .. words), process.read(share .. name), name)
+    end
+  end)
+
+  it("is undone by make uninstall, which leaves what is others'", function()
+    local root = process.temp_dir "surefoot-install"
+    finally(function() process.remove_dir(root) end)
+    env.check { "make", "install", "LUA=5.4", "DESTDIR=", "PREFIX=" .. root }
+    process.write(root .. "/share/lua/5.4/other.lua", "")
+    env.check { "make", "uninstall", "LUA=5.4", "DESTDIR=", "PREFIX=" .. root }
+    assert.same({ "./share/lua/5.4/other.lua" }, installed.files(root))
+  end)
+
   it("writes nowhere else", function()
     for _, name in ipairs(installed.files(dir)) do
       assert.matches("^%./opt/sure/%l+/", name)

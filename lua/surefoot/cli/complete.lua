@@ -3,8 +3,8 @@
 local M = {
   name = "complete",
   summary = "Print a shell's completion of surefoot's command lines.",
-  description = "Prints a script that lets a shell complete surefoot's command lines. The examples show where it "
-    .. "belongs; zsh looks for it in the folders of $fpath.",
+  description = "Prints a script that lets a shell complete surefoot's command lines. make install brings it; the "
+    .. "examples show where it belongs otherwise. zsh looks for it in the folders of $fpath.",
   examples = {
     "surefoot complete bash > ~/.local/share/bash-completion/completions/surefoot",
     "surefoot complete zsh > ~/.zfunc/_surefoot",
