@@ -1,12 +1,13 @@
--- The story's benchmark: the same calls by a client that tries once, by OpenAI's SDK and by surefoot, over lines that
--- behave as the story's did, simulated by nginx on loopback: latencies, hangs, faults and limits are injected, nothing
--- is measured on a real network. 50 workers, paced starts; latencies are over verified answers: whole, and the answer
--- to that very question. Attempts are counted by the provider. Goals are reported, not enforced.
+-- The story's benchmark: the same calls by a client that tries once, by OpenAI's SDK, by LiteLLM's Router and by
+-- surefoot, over lines that behave as the story's did, simulated by nginx on loopback: latencies, hangs, faults and
+-- limits are injected, nothing is measured on a real network. 50 workers, paced starts; latencies are over verified
+-- answers: whole, and the answer to that very question. Attempts are counted by the provider. Goals are reported, not
+-- enforced.
 --
 --   make bench-lines            or: lua5.4 -l spec.helper spec/bench/lines_bench.lua [options]
 --   --quick                     few calls on a fast clock: proves that the bench runs, measures nothing
 --   --only NAME,...             of overseas overseas120 regional brownout limited unannounced
---   --clients NAME,...          of naive sdk sdk_turn retries paced hedge95 hedge75 paced_hedge
+--   --clients NAME,...          of naive sdk sdk_turn litellm retries paced hedge95 hedge75 paced_hedge
 --   --calls N                   instead of the scenario's own number
 --   --clock SCALE               real seconds for a second of the story, instead of the scenario's own
 --   --out FOLDER                for lines.json and the plots (default: build/bench-lines)
@@ -79,9 +80,10 @@ local function play(simulated, scenario, clients)
       io.stderr:write(done.skipped[#done.skipped], "\n")
     elseif words then
       local rounds, count = {}, scenario.rounds and (scenario.rounds[key] or scenario.rounds.all) or 1
+      local played = scenarios.at_clock_of(client, scenario)
       for round = 1, count do
         progress(scenario.key, key, round, count)
-        rounds[round] = run.round(simulated, scenario, key, words, round)
+        rounds[round] = run.round(simulated, played, key, words, round)
       end
       done.rows[#done.rows + 1] = report.row(scenario, key, client, rounds)
     end
@@ -90,7 +92,7 @@ local function play(simulated, scenario, clients)
 end
 
 local function about(options)
-  local versions = { surefoot = surefoot.version, sdk = run.SDK }
+  local versions = { surefoot = surefoot.version, sdk = run.PEERS.sdk, litellm = run.PEERS.litellm }
   versions.node = process.which "node" and process.capture({ "node", "--version" }):match "%S+" or nil
   return { versions = versions, workers = scenarios.WORKERS, clients = scenarios.clients, quick = options.quick,
     note = "simulated lines on loopback; times in the story's seconds; scale: real seconds per second of the story" }
@@ -112,7 +114,8 @@ local function print_clients()
   print "clients (all times follow the clock, their defaults too):"
   for _, key in ipairs(scenarios.order) do
     local client = scenarios.clients[key]
-    local what = client.sdk and run.SDK .. ", its own retries" or next(client.config) and written(client.config)
+    local what = client.peer and run.PEERS[client.peer] .. ", its own retries"
+      .. (client.options and ", " .. written(client.options) or "") or next(client.config) and written(client.config)
     print(("  %s: %s%s"):format(client.name, what or "the defaults", client.fresh and ", a new client per call" or ""))
   end
 end

@@ -9,36 +9,56 @@ local surefoot = require "surefoot"
 
 local M = {}
 
-M.SDK = "openai@6.49.0"
+M.PEERS = { sdk = "openai@6.49.0", litellm = "litellm==1.106.2" } -- of npm, of PyPI
 
 local PATIENCE = 1200 -- real seconds for one round
 
 -- ------------------------------------------------------------------------------------------------------------ clients
 
-local function sdk_folder()
-  local folder = process.capture({ "pwd" }):match "%S+" .. "/build/npm/openai"
+local function here()
+  return process.capture({ "pwd" }):match "%S+"
+end
+
+-- Each gives the words that start the peer's load program; nil and why it is not to be had here.
+local peers = {}
+
+function peers.sdk(package)
   if not process.which "node" or not process.which "npm" then
     return nil, "node and npm were not found"
   end
+  local folder = here() .. "/build/npm/openai"
   local output, code = process.capture(("mkdir -p %s && { test -d %s/node_modules/openai || timeout 120 npm install "
-    .. "--prefix %s --no-audit --no-fund --silent %s; } 2>&1"):format(folder, folder, folder, M.SDK))
+    .. "--prefix %s --no-audit --no-fund --silent %s; } 2>&1"):format(folder, folder, folder, package))
   if code ~= 0 then
     return nil, "npm could not install it: " .. output
   end
-  return folder
+  return { "node", "spec/bench/lines_openai.mjs", folder }
 end
 
-local folder, no_folder
+function peers.litellm(package)
+  if not process.which "python3" then
+    return nil, "python3 was not found"
+  end
+  local folder = here() .. "/build/pip/litellm"
+  local output, code = process.capture(("{ test -e %s/ready || { python3 -m venv %s && timeout 300 %s/bin/pip install "
+    .. "--quiet --disable-pip-version-check %s && touch %s/ready; }; } 2>&1"):format(folder, folder, folder, package,
+    folder))
+  if code ~= 0 then
+    return nil, "pip could not install it: " .. output
+  end
+  return { folder .. "/bin/python", "spec/bench/lines_litellm.py" }
+end
+
+local found = {}
 
 ---The words that start a client's load program; nil, and why it is not to be had here.
 ---@param client table
 ---@return string[]|nil words, string? why
 function M.program(client)
-  if client.sdk then
-    if not folder and not no_folder then
-      folder, no_folder = sdk_folder()
-    end
-    return folder and { "node", "spec/bench/lines_openai.mjs", folder }, no_folder
+  local peer = client.peer
+  if peer then
+    found[peer] = found[peer] or { peers[peer](M.PEERS[peer]) }
+    return found[peer][1], found[peer][2]
   end
   local config = scenarios.configuration(client.config, 1, 1)
   config.base_url, config.api_key = "http://127.0.0.1:1/v1", "sk-bench"
@@ -92,6 +112,7 @@ local function job_of(provider, scenario, key, calls, round)
     client = key, name = ("%s-%s-%d"):format(scenario.key, key, round), lines = lines, timeout = scenario.timeout,
     scale = scenario.scale, warm_url = provider.lines.a.bench_url, calls = calls, workers = scenarios.WORKERS,
     starts = scenario.starts and scenario.starts / scenario.scale, output = provider.dir .. "/load.json",
+    options = scenarios.clients[key].options,
   }
 end
 
@@ -109,7 +130,7 @@ local function start(words, job)
   end
   process.wait_for(function()
     return process.read(job.output .. ".begun") or not running()
-  end, 30)
+  end, 60)
   return pid, running, function()
     error(("%s: the load ended without a result:\n%s"):format(job.name, process.read(messages) or ""), 0)
   end

@@ -19,12 +19,15 @@ local HEDGE_SPARING = { quantile = 0.99, budget = 0.02, burst = 10, max = 1 }
 
 -- By key; `config` is what surefoot.new is given beside the lines, `lines` those that it is given (all, unless told).
 -- `judged`: the goals are meant for it. `style`: in the plots.
--- `fresh`: a new client for every call, without memory and on a connection of its own. `sdk`: the openai package.
+-- `fresh`: a new client for every call, without memory and on a connection of its own. `peer`: somebody else's client,
+-- with `options` of its own. `clock`: instead of the scenario's, for one that cannot keep up with a fast one.
 M.clients = {
   naive = { name = "one attempt, line a", style = 1, lines = { "a" }, fresh = true,
     config = { retry = { max_attempts = 1 }, keepalive = { idle = 0 } } },
-  sdk = { name = "openai SDK, line a", style = 2, lines = { "a" }, sdk = true },
-  sdk_turn = { name = "openai SDK, lines in turn", style = 3, sdk = true },
+  sdk = { name = "openai SDK, line a", style = 2, lines = { "a" }, peer = "sdk" },
+  sdk_turn = { name = "openai SDK, lines in turn", style = 3, peer = "sdk" },
+  litellm = { name = "LiteLLM Router, clock x 1", style = 7, peer = "litellm", clock = 1,
+    options = { routing_strategy = "latency-based-routing" } },
   retries = { name = "surefoot, retries only", style = 4, judged = true, config = {} },
   hedge95 = { name = "surefoot, hedge at P95", style = 5, judged = true,
     config = { hedge = HEDGE_P95, retry = { max_attempts = 8 } } },
@@ -35,7 +38,7 @@ M.clients = {
     config = { rate = { adaptive = true }, hedge = HEDGE_SPARING } },
 }
 
-M.order = { "naive", "sdk", "sdk_turn", "retries", "paced", "hedge95", "hedge75", "paced_hedge" }
+M.order = { "naive", "sdk", "sdk_turn", "litellm", "retries", "paced", "hedge95", "hedge75", "paced_hedge" }
 
 -- ---------------------------------------------------------------------------------------------------------- scenarios
 
@@ -74,7 +77,8 @@ local P95 = { success = 0.9999, p99 = 2.1, p999 = 2.8, attempts = 1.26 }
 -- changes: of a line's profile, at a moment of the run; goals: by client, `all` for the others.
 M.scenarios = {
   { key = "overseas", title = "three overseas lines", lines = three "overseas", scale = 0.2, timeout = 10, starts = 25,
-    calls = { all = 10000 }, clients = { "naive", "sdk", "sdk_turn", "retries", "hedge95", "hedge75" }, plot = true,
+    calls = { all = 10000, litellm = 3000 },
+    clients = { "naive", "sdk", "sdk_turn", "litellm", "retries", "hedge95", "hedge75" }, plot = true,
     goals = { all = P95, hedge75 = { success = 1, p99 = 1.5, p999 = 2.2, attempts = 1.5 } } },
   { key = "overseas120", title = "three overseas lines", lines = three "overseas", scale = 0.2, timeout = 120,
     starts = 25, calls = { all = 3000, hedge95 = 10000 }, clients = { "naive", "sdk_turn", "retries", "hedge95" },
@@ -83,18 +87,20 @@ M.scenarios = {
     calls = { all = 10000 }, clients = { "naive", "sdk", "sdk_turn", "retries", "hedge95" }, plot = true,
     goals = { all = { success = 1, p99 = 0.108, p999 = 0.140, attempts = 1.07 } } },
   { key = "brownout", title = "the preferred line browns out from 20 s to 40 s", lines = preferred(), scale = 1,
-    timeout = 10, starts = 50, calls = { all = 3000 }, rounds = { naive = 1, sdk = 1, sdk_turn = 1, all = 4 },
-    clients = { "naive", "sdk", "sdk_turn", "retries", "hedge95" }, plot = true,
+    timeout = 10, starts = 50, calls = { all = 3000 },
+    rounds = { naive = 1, sdk = 1, sdk_turn = 1, litellm = 1, all = 4 },
+    clients = { "naive", "sdk", "sdk_turn", "litellm", "retries", "hedge95" }, plot = true,
     changes = { { at = 20, line = "a", profile = { preset = "brownout", seed = 21 } },
       { at = 40, line = "a", profile = { preset = "regional", seed = 31 } } },
     bad = { line = "a", from = 20, to = 40, within = 1, share = 0.05 },
     goals = { all = { success = 1, p99 = 0.230, p999 = 0.300, attempts = 1.10 } } },
   { key = "limited", title = "lines of 30 requests/s each, with x-ratelimit headers",
     lines = limited { ratelimit_headers = true }, scale = 1, timeout = 10, calls = { all = 1000 },
-    clients = { "naive", "sdk", "sdk_turn", "retries", "paced", "paced_hedge" },
+    clients = { "naive", "sdk", "sdk_turn", "litellm", "retries", "paced", "paced_hedge" },
     goals = { all = { success = 1, wall = 12, attempts = 1.03 } } },
   { key = "unannounced", title = "lines of 30 requests/s each, without headers", lines = limited {}, scale = 1,
-    timeout = 10, calls = { all = 1000 }, clients = { "naive", "sdk", "sdk_turn", "retries", "paced", "paced_hedge" },
+    timeout = 10, calls = { all = 1000 },
+    clients = { "naive", "sdk", "sdk_turn", "litellm", "retries", "paced", "paced_hedge" },
     goals = { all = { success = 1, wall = 13, attempts = 1.08 } } },
 }
 
@@ -137,6 +143,12 @@ local function scaled_fields(fields, given, scale)
     end
   end
   return made
+end
+
+---The scenario as a client plays it: at its own clock where it has one.
+---@return table scenario
+function M.at_clock_of(client, scenario)
+  return client.clock and setmetatable({ scale = client.clock }, { __index = scenario }) or scenario
 end
 
 local SCALED = { timeout = true, retry = true, breaker = true, routing = true, hedge = true }

@@ -112,14 +112,13 @@ describe("the bench of lines #once", function()
       simulated:stop()
     end)
 
-    local function outcomes(answer, words)
+    local function outcomes(key, answer, words)
       local lines = {}
       for _, name in ipairs { "a", "b", "c" } do
         lines[name] = { seed = 1, latency = { median = 0.001 }, answer = answer }
       end
       local scenario = { key = "k", lines = lines, scale = 1, timeout = 2, calls = { all = 20 } }
       local seen = {}
-      local key = words[1] == "node" and "sdk_turn" or "retries"
       local round = run.round(simulated, scenario, key, words, 1)
       assert.equal(20, round.attempts)
       for _, outcome in ipairs(round.outcome) do
@@ -128,23 +127,26 @@ describe("the bench of lines #once", function()
       return seen
     end
 
-    local function tell_apart(words)
-      assert.same({ ok = 20 }, outcomes({}, words))
-      assert.same({ ["false"] = 20 }, outcomes({ text = "echo: call 1 of somebody else" }, words))
-      assert.same({ ["false"] = 20 }, outcomes({ finish_reason = "length" }, words))
+    local function tell_apart(key, words)
+      assert.same({ ok = 20 }, outcomes(key, {}, words))
+      assert.same({ ["false"] = 20 }, outcomes(key, { text = "echo: call 1 of somebody else" }, words))
+      assert.same({ ["false"] = 20 }, outcomes(key, { finish_reason = "length" }, words))
     end
 
     it("takes only the whole answer to the very question", function()
-      tell_apart(assert(run.program(scenarios.clients.retries)))
+      tell_apart("retries", assert(run.program(scenarios.clients.retries)))
     end)
 
-    it("does so around OpenAI's SDK, too", function()
-      local folder = process.capture({ "pwd" }):match "%S+" .. "/build/npm/openai"
-      if not process.which "node" or not process.read(folder .. "/node_modules/openai/package.json") then
-        return pending "node or the SDK is not here"
-      end
-      tell_apart { "node", "spec/bench/lines_openai.mjs", folder }
-    end)
+    -- Only what a bench has installed before: a spec installs nothing.
+    local installed = { sdk_turn = "npm/openai/node_modules/openai/package.json", litellm = "pip/litellm/ready" }
+    for key, mark in pairs(installed) do
+      it("does so around somebody else's client, too: " .. scenarios.clients[key].name, function()
+        if not process.read("build/" .. mark) then
+          return pending(mark .. " is not here: make bench-lines installs it")
+        end
+        tell_apart(key, assert(run.program(scenarios.clients[key])))
+      end)
+    end
 
     it("makes one attempt where one is meant", function()
       local scenario = { key = "k", lines = { a = { seed = 1, faults = { reset = 0.5 } } }, scale = 1, timeout = 2,
