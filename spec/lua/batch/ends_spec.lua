@@ -1,0 +1,214 @@
+-- Batches in files that are refused, and every way in which one ends.
+local files = require "spec.lua.batch.files"
+local process = require "spec.support.process"
+local surefoot = require "surefoot"
+
+local path, write, requests, simulated, run = files.path, files.write, files.requests, files.simulated, files.run
+local outcomes, expected = files.outcomes, files.expected
+
+describe("client:batch_file", function()
+  before_each(files.begin)
+  after_each(files.finish)
+
+  describe("refuses", function()
+    local function refused(options, client)
+      local summary, err = run(client or simulated(), options)
+      assert.is_nil(summary)
+      assert.same({ "invalid_request", false }, { err.kind, err.sent })
+      return err.message
+    end
+
+    it("an input that is none", function()
+      assert.matches("in.jsonl: No such file", refused())
+      assert.is_nil(process.read(path "out.jsonl"))
+      assert.matches("not a regular file", refused { input = "/dev/zero" })
+    end)
+
+    it("an output that is somebody else's", function()
+      write("in.jsonl", requests(1))
+      write("out.jsonl", "my thesis\n")
+      assert.matches("out.jsonl is not empty", refused())
+      assert.equal("my thesis\n", process.read(path "out.jsonl"))
+      assert.matches("is the input", refused { output = path "in.jsonl" })
+      assert.matches("is the input", refused { output = path "new.jsonl", failed = path "in.jsonl" })
+      assert.matches("/dev/null: not a regular file", refused { output = "/dev/null" })
+      assert.matches("No such file", refused { output = path "no/where.jsonl" })
+    end)
+
+    it("to go on with another input, or with one that changed", function()
+      write("in.jsonl", requests(3))
+      local client, asked = simulated()
+      run(client)
+      process.capture { "touch", "-d", "2001-01-01", path "in.jsonl" }
+      assert.matches("was written to since", refused())
+      write("in.jsonl", requests(5))
+      assert.matches("bytes instead of", refused())
+      local summary = assert(run(client, { accept_changed_input = true }))
+      assert.same({ 3, 5, 5 }, { summary.earlier, summary.succeeded, #asked })
+      assert.same(expected(5), outcomes "out.jsonl")
+      write("in.jsonl", { '"something else"' })
+      assert.matches("begins otherwise", refused { accept_changed_input = true })
+      write("in.jsonl", requests(2))
+      assert.matches("begins otherwise", refused { accept_changed_input = true })
+      write("long.jsonl", { '"' .. ("x"):rep(70000) .. '"', '"2"', '"3"' })
+      assert.is_true(run(client, { input = path "long.jsonl", output = path "o.jsonl" }).complete)
+      write("long.jsonl", { '"' .. ("x"):rep(70000) .. '"' })
+      assert.matches("was cut to 70003 bytes, but 70011 of it are done", refused { input = path "long.jsonl",
+        output = path "o.jsonl", accept_changed_input = true })
+    end)
+
+    it("to go on where rows are gone, or not its own", function()
+      write("in.jsonl", requests(3))
+      local client = simulated()
+      run(client)
+      local text = process.read(path "out.jsonl")
+      write("out.jsonl", "")
+      assert.matches("has lost rows", refused())
+      write("out.jsonl", text .. text:gsub("batch_req_%x+", "batch_req_00000000"))
+      assert.matches("not written by this batch", refused())
+      write("out.jsonl", text)
+      write("out.jsonl.journal", "{}")
+      assert.matches("no journal", refused())
+      write("out.jsonl.journal", '{"version":1,"tag":"x","done":"","failures":""}')
+      assert.matches("damaged", refused())
+    end)
+
+    it("to write where another one does", function()
+      write("in.jsonl", requests(3))
+      local client = simulated()
+      local message
+      run(client, { on_progress = function()
+        message = message or refused()
+      end })
+      assert.matches("another batch is writing it", message)
+      assert.same(expected(3), outcomes "out.jsonl")
+    end)
+
+    it("what makes no sense, at the line of the caller", function()
+      local client = simulated()
+      for message, options in pairs {
+        ["input: is required"] = { output = "x" }, ["output: is required"] = { input = "x" },
+        ["unknown key"] = { input = "x", output = "y", outptu = "z" },
+        ["failed: is the output"] = { input = "x", output = "y", failed = "y" },
+        ["idempotency_key"] = { input = "x", output = "y", idempotency_key = "z" },
+        ["expected { input"] = 7,
+      } do
+        local ok, problem = pcall(function() client:batch_file(options) end)
+        assert.is_false(ok)
+        assert.matches("ends_spec.lua:%d+: client:batch_file: ", problem)
+        assert(problem:find(message, 1, true), problem)
+      end
+    end)
+  end)
+
+  describe("ends", function()
+    it("when it is stopped, with what is in flight", function()
+      write("in.jsonl", requests(10))
+      local stop = surefoot.canceller()
+      local client, asked, _, sim = simulated(function(text)
+        return { after = tonumber(text), text = text }
+      end)
+      local summary
+      sim:spawn(function()
+        summary = run(client, { concurrency = 4, stop = stop })
+      end)
+      sim:run(2.5)
+      stop:cancel()
+      sim:run()
+      assert.same({ "stopped", false, 6, 6 }, { summary.ended, summary.complete, summary.succeeded, #asked })
+      assert.equal(6 + 2, sim:now())
+      assert.is_true(run(client).complete)
+      assert.same(expected(10), outcomes "out.jsonl")
+      assert.equal(10, #asked)
+      assert.same({ "stopped", 0 }, { run(client, { stop = stop }).ended, client:stats().in_flight })
+    end)
+
+    it("with rows open that could not be sent before", function()
+      write("in.jsonl", requests(10))
+      local stop = surefoot.canceller()
+      local client = simulated(function(text)
+        return tonumber(text) > 4 and { fail = "connect" } or nil
+      end, { retry = { max_attempts = 1 } })
+      local summary = run(client, { concurrency = 3, stop = stop, give_up_after = 0, on_progress = function(p)
+        if p.waits then
+          stop:cancel()
+        end
+      end })
+      assert.same({ "stopped", 4, 0, false }, { summary.ended, summary.succeeded, summary.failed, summary.complete })
+    end)
+
+    it("at once when it is cancelled, and its rows stay open", function()
+      write("in.jsonl", requests(10))
+      for _, way in ipairs { "canceller", "task" } do
+        local cancel = surefoot.canceller()
+        local client, _, _, sim = simulated()
+        local summary
+        local task = sim:spawn(function()
+          summary = run(client, { concurrency = 4, cancel = cancel, output = path(way .. ".jsonl") })
+        end)
+        sim:run(1.5)
+        if way == "task" then
+          task:cancel()
+        else
+          cancel:cancel()
+        end
+        sim:run()
+        assert.equal(1.5, sim:now())
+        assert.same({ "cancelled", false, 4, 0 },
+          { summary.ended, summary.complete, summary.succeeded, summary.failed })
+        run(client, { output = path(way .. ".jsonl") })
+        assert.same(expected(10), outcomes(way .. ".jsonl"))
+      end
+    end)
+
+    it("when a hook fails, which is the caller's", function()
+      write("in.jsonl", requests(50))
+      local client, asked = simulated()
+      local was_thrown = false
+      local ok, problem = pcall(run, client, { concurrency = 5, on_progress = function()
+        if not was_thrown then
+          was_thrown = true
+          error("mine", 0)
+        end
+      end })
+      assert.same({ false, "mine", 5 }, { ok, problem, #asked })
+      assert.is_true(run(client).complete)
+      assert.same(expected(50), outcomes "out.jsonl")
+      ok, problem = pcall(run, client, { output = path "o.jsonl", validate = function() error("mine", 0) end })
+      assert.same({ false, "mine" }, { ok, problem })
+    end)
+
+    it("when nothing gets through, and leaves the rows open", function()
+      write("in.jsonl", requests(100))
+      local is_refused = true
+      local client, asked = simulated(function(text)
+        return is_refused and tonumber(text) > 30 and { status = 401, body = { error = { message = "key" } } } or nil
+      end)
+      local summary = run(client, { concurrency = 5 })
+      assert.same({ "gave_up", 30, 0, false }, { summary.ended, summary.succeeded, summary.failed, summary.complete })
+      assert.equal("unauthorized", summary.reason.kind)
+      assert.is_true(#asked <= 30 + 20 + 5)
+      assert.is_nil(process.read(path "out.failed.jsonl"))
+      is_refused = false
+      assert.is_true(run(client).complete)
+      assert.same(expected(100), outcomes "out.jsonl")
+    end)
+
+    it("with failures where others get through between them, or none is left, or it shall never give up", function()
+      local function script(text)
+        return tonumber(text) % 16 > 0 and { status = 401, body = { error = { message = "key" } } } or nil
+      end
+      local function ends(count, options)
+        write("in.jsonl", requests(count))
+        options.concurrency, options.output = 1, path(count .. ".jsonl")
+        local client = simulated(script)
+        local summary = run(client, options)
+        return { summary.ended, summary.succeeded, summary.failed, summary.complete }
+      end
+      assert.same({ "done", 3, 47, true }, ends(50, {}))
+      assert.same({ "done", 0, 15, true }, ends(15, {}))
+      assert.same({ "gave_up", 0, 0, false }, ends(20, { give_up_after = 15 }))
+      assert.same({ "done", 2, 38, true }, ends(40, { give_up_after = 0 }))
+    end)
+  end)
+end)
