@@ -67,7 +67,7 @@ static void sf_tally_add(sf_adaptive *state, int64_t now)
   uint64_t next;
   int32_t passed;
   do {
-    passed = (int32_t)(epoch - (uint32_t)(old >> 32));
+    passed = (uint32_t)old > 0 ? (int32_t)(epoch - (uint32_t)(old >> 32)) : 1; /* the first one begins the count */
     if (passed > 0) next = (uint64_t)epoch << 32 | 1;
     else next = (uint32_t)old == UINT32_MAX ? old : old + 1;
   } while (

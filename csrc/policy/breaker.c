@@ -17,10 +17,12 @@ typedef struct sf_word {
 #define SF_LEVEL_MAX 31u
 #define SF_PERMITS_MAX 63u
 #define SF_DEADLINE_MASK ((UINT64_C(1) << 37) - 1)
-#define SF_EPOCH_MASK 0xffffffu
+#define SF_AHEAD_MS                                                                                                    \
+  (INT64_C(1) << 35)        /* a deadline is at most a year ahead; what looks further has wrapped: it is past */
+#define SF_EPOCHS 16777213u /* tags: a prime, so that no round number of epochs brings an old one back */
 #define SF_COUNT_MAX 0xfffffu
 #define SF_COUNTS_MASK ((UINT64_C(1) << 40) - 1)
-#define SF_STALE_EPOCHS 20 /* a bucket one or two rounds ahead of a stale `now` is newer; else its tag has wrapped */
+#define SF_STALE_EPOCHS 65536 /* a bucket so far ahead of a stale `now` is newer; else its tag has wrapped */
 
 static inline sf_word sf_unpack(uint64_t bits)
 {
@@ -46,14 +48,16 @@ static inline bool sf_swap(sf_breaker *breaker, uint64_t *old, sf_word next)
 /* A time in whole milliseconds, rounded up: nothing ends early. */
 static int64_t sf_deadline_ms(int64_t now, int64_t after)
 {
-  int64_t at = sf_time_add(now, sf_time_max(after, 1));
-  int64_t ms = at / SF_MILLISECOND + (at % SF_MILLISECOND > 0);
-  return sf_time_min(ms, (int64_t)SF_DEADLINE_MASK);
+  int64_t at = sf_time_add(now, sf_time_min(sf_time_max(after, 1), (SF_AHEAD_MS - 1) * SF_MILLISECOND));
+  return at / SF_MILLISECOND + (at % SF_MILLISECOND > 0);
 }
 
-static inline int64_t sf_left(sf_word word, int64_t now)
+/* The word keeps the low bits of a deadline: clocks run on for longer than they last. */
+static int64_t sf_left(sf_word word, int64_t now)
 {
-  return word.deadline * SF_MILLISECOND - now;
+  int64_t ahead = (int64_t)(((uint64_t)word.deadline - (uint64_t)(now / SF_MILLISECOND)) & SF_DEADLINE_MASK);
+  if (ahead > SF_AHEAD_MS) ahead -= (int64_t)SF_DEADLINE_MASK + 1;
+  return ahead * SF_MILLISECOND - now % SF_MILLISECOND;
 }
 
 /* --- the window */
@@ -61,8 +65,8 @@ static inline int64_t sf_left(sf_word word, int64_t now)
 /* Does a bucket tagged `tag` still count for the turn `epoch` that owns its place, or is it newer? */
 static inline bool sf_tag_counts(uint64_t word, uint64_t epoch)
 {
-  uint32_t ahead = ((uint32_t)(word >> 40) - (uint32_t)epoch) & SF_EPOCH_MASK;
-  return ahead <= SF_STALE_EPOCHS && ahead % SF_BREAKER_BUCKETS == 0;
+  uint32_t ahead = ((uint32_t)(word >> 40) + SF_EPOCHS - (uint32_t)(epoch % SF_EPOCHS)) % SF_EPOCHS;
+  return ahead <= SF_STALE_EPOCHS && ahead % SF_BREAKER_BUCKETS == 0 && (word & SF_COUNTS_MASK) != 0;
 }
 
 static inline uint64_t sf_window_epoch(int64_t window_ns, int64_t now)
@@ -74,7 +78,7 @@ static void sf_window_add(_Atomic uint64_t *ring, int64_t window_ns, int64_t now
 {
   uint64_t epoch = sf_window_epoch(window_ns, now);
   _Atomic uint64_t *bucket = &ring[epoch % SF_BREAKER_BUCKETS];
-  uint64_t fresh = (epoch & SF_EPOCH_MASK) << 40;
+  uint64_t fresh = (epoch % SF_EPOCHS) << 40;
   uint64_t old = atomic_load_explicit(bucket, memory_order_relaxed);
   uint64_t next;
   do {
@@ -177,7 +181,7 @@ bool sf_breaker_allow(sf_breaker *breaker, const sf_breaker_config *config, int6
       next.generation = word.generation;
     }
     next.deadline = sf_deadline_ms(now, config->lease_ns);
-    if (room && next.deadline < word.deadline) next.deadline = word.deadline;
+    if (room && sf_left(next, now) < sf_left(word, now)) next.deadline = word.deadline;
     if (sf_swap(breaker, &old, next)) {
       *permit = (sf_permit){ .generation = next.generation & SF_GENERATION_MASK, .probe = true, .held = true };
       return true;

@@ -46,6 +46,16 @@ describe("adaptive rate", function()
     assert.is_near(9.6, rate:rate(), 1e-9)
   end)
 
+  it("measures on a clock that counts from 1970 as on any other", function()
+    for _, now in ipairs { 0, 1.7e9 } do
+      make { beta = 1 }
+      world.now = now
+      stream(8, 10)
+      rate:throttled()
+      assert.is_near(8, rate:rate(), 1e-3)
+    end
+  end)
+
   it("V-CU2 leaves 0.7 of the rate after a throttle, and grows back along the curve", function()
     make()
     for _ = 1, 4 do rate:acquire() end -- 8 per second in the open half second

@@ -288,6 +288,43 @@ describe("circuit breaker", function()
     world.now = world.now - 1.5
     play "F"
     assert.are.equal("open", state())
+    make { failure_threshold = 1000, failure_ratio = 1, min_calls = 5, window = 10 }
+    world.now = 10000
+    play "FFFF"
+    world.now = world.now - 3600
+    play "F"
+    assert.are.equal("open", state())
+  end)
+
+  it("V-SW5 forgets what is older by any number of rounds", function()
+    for _, widths in ipairs { 2 ^ 24, 2 ^ 32, 2 ^ 33 } do
+      make { failure_threshold = 1000, failure_ratio = 1, min_calls = 5, window = 10 }
+      world.now = 0
+      play "FFFF"
+      world.now = widths
+      play "FFFF"
+      assert.are.equal("closed", state())
+      play "F"
+      assert.are.equal("open", state())
+    end
+  end)
+
+  it("keeps its times on a clock that is old", function()
+    for _, now in ipairs { 1.3e8, 2 ^ 37 / 1000 - 2, 2 ^ 37 / 1000 + 3, 1.7e9, 4e9, 8e9 } do
+      world = virtual.world(now)
+      breaker = policy.circuit_breaker(virtual.with(world, by_run))
+      play "FFFFF"
+      assert.are.equal("open", state())
+      assert.is_near(5, select(2, breaker:allow()), 0.002)
+      world.now = now + 4.99
+      assert.is_nil((breaker:allow()))
+      world.now = now + 5.01
+      assert.is_truthy(breaker:allow()) -- a probe that is lost
+      assert.is_near(120, select(2, breaker:allow()), 0.002)
+      world.now = now + 126
+      play "S"
+      assert.are.equal("closed", state())
+    end
   end)
 
   it("counts a 429 in the ratio and not in the run", function()
