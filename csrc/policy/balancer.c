@@ -127,16 +127,25 @@ static double sf_cost(const sf_tier *tier, size_t i)
   return seconds * ((double)candidate->in_flight + 1) / sf_weight(tier, i);
 }
 
-static int sf_pick_weighted(const sf_tier *tier, sf_random *random)
+/* No history yet, and its one request is out. */
+static bool sf_is_awaited(const sf_tier *tier, size_t i)
+{
+  const sf_candidate *candidate = &tier->candidates[i];
+  bool known = candidate->ewma && sf_ewma_value(candidate->ewma, tier->now, tier->config->decay_ns) >= 0;
+  return !known && candidate->in_flight > 0;
+}
+
+/* By weight among the tier, or among those that may be explored; -1 where there are none. */
+static int sf_pick_weighted(const sf_tier *tier, bool exploring, sf_random *random)
 {
   double sum = 0;
   for (size_t i = 0; i < tier->count; i++) {
-    if (sf_in_tier(tier, i)) sum += sf_weight(tier, i);
+    if (sf_in_tier(tier, i) && !(exploring && sf_is_awaited(tier, i))) sum += sf_weight(tier, i);
   }
   double at = sf_random_unit(random) * sum;
   int last = -1;
   for (size_t i = 0; i < tier->count; i++) {
-    if (!sf_in_tier(tier, i)) continue;
+    if (!sf_in_tier(tier, i) || (exploring && sf_is_awaited(tier, i))) continue;
     last = (int)i;
     at -= sf_weight(tier, i);
     if (at < 0) break;
@@ -146,8 +155,10 @@ static int sf_pick_weighted(const sf_tier *tier, sf_random *random)
 
 static int sf_pick_latency(const sf_tier *tier, sf_random *random)
 {
-  if (tier->config->explore > 0 && sf_random_unit(random) < tier->config->explore)
-    return sf_pick_weighted(tier, random);
+  if (tier->config->explore > 0 && sf_random_unit(random) < tier->config->explore) {
+    int explored = sf_pick_weighted(tier, true, random);
+    if (explored >= 0) return explored;
+  }
   size_t n = tier->eligible;
   size_t first = (size_t)(sf_random_unit(random) * (double)n);
   size_t second = (size_t)(sf_random_unit(random) * (double)(n - 1));
@@ -164,7 +175,7 @@ int sf_balancer_pick(const sf_candidate *candidates, size_t count, const sf_rout
   if (tier.eligible == 1) return sf_tier_member(&tier, 0);
   switch (config->strategy) {
   case SF_ROUTE_LATENCY: return sf_pick_latency(&tier, random);
-  case SF_ROUTE_WEIGHTED: return sf_pick_weighted(&tier, random);
+  case SF_ROUTE_WEIGHTED: return sf_pick_weighted(&tier, false, random);
   case SF_ROUTE_ROUND_ROBIN:
     return sf_tier_member(&tier, atomic_fetch_add_explicit(turn, 1, memory_order_relaxed) % tier.eligible);
   case SF_ROUTE_PRIORITY: break;

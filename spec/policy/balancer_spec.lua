@@ -28,7 +28,8 @@ describe("balancer", function()
   end
 
   it("V-LB2 compares two lines at a time", function()
-    local balancer = make { {}, {}, {} }
+    world = virtual.world(1000)
+    local balancer = policy.balancer { endpoints = { {}, {}, {} }, clock = world.clock, random = virtual.generator(42) }
     for i = 1, 3 do answered(balancer, i, i) end
     local list = shares(balancer, 3, 20000)
     assert.is_near(2 / 3, list[1], 0.0134)
@@ -83,6 +84,19 @@ describe("balancer", function()
     end
     balancer:finished(2, 0.1)
     assert.are.equal(2, balancer:pick())
+  end)
+
+  it("V-LB10 explores such a line no more, as long as another can be asked", function()
+    local balancer = make({ {}, {} }, { explore = 1 })
+    answered(balancer, 1, 0.5)
+    balancer:started(2)
+    for _ = 1, 50 do
+      assert.are.equal(1, balancer:pick())
+    end
+    balancer:started(1)
+    balancer = make({ {}, {}, {} }, { explore = 1 })
+    for i = 1, 3 do balancer:started(i) end
+    assert.is_near(1 / 3, shares(balancer, 3, 3000)[1], 0.04)
   end)
 
   it("asks the lowest priority first, and the next only without it", function()
