@@ -53,6 +53,7 @@ static void push_endpoint(lua_State *L, const sf_client *client, const sf_endpoi
   int64_t now = client->engine != NULL ? sf_engine_now(client->engine) : sf_clock_now(), left = 0;
   push_numbers(L, &endpoint->numbers);
   sf_set_string(L, "name", endpoint->line.name);
+  sf_set_count(L, "queue", sf_queue_count_for(client, (uint32_t)(endpoint - client->endpoints)));
   int64_t ewma = sf_ewma_value(&endpoint->words->latency, now, client->config.routing.decay_ns);
   if (ewma >= 0) sf_set_number(L, "ewma", (double)ewma / 1e9);
   if (endpoint->slots.cells != NULL)

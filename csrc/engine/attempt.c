@@ -337,17 +337,19 @@ static void count_start(sf_attempt *attempt)
   sf_call *call = attempt->call;
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   uint32_t index = (uint32_t)(endpoint - call->client->endpoints);
-  call->client->numbers.attempts++;
+  sf_numbers *all = &call->client->numbers;
+  if (++call->client->exchanges > all->peak_in_flight) all->peak_in_flight = call->client->exchanges;
+  all->attempts++;
   endpoint->numbers.attempts++;
   endpoint->numbers.requests++;
   sf_numbers_enter(&endpoint->numbers);
   if (sf_attempt_trail(attempt)->hedge) {
-    call->client->numbers.hedges++;
+    all->hedges++;
     endpoint->numbers.hedges++;
     sf_call_event(call, SF_EVENT_HEDGED, attempt->number, index, SF_KIND_OK, sf_attempt_trail(attempt)->waited_ns, 0);
   } else if (attempt->number > 1) {
     const sf_trail *before = &call->trail[attempt->number - 2];
-    call->client->numbers.retries++;
+    all->retries++;
     endpoint->numbers.retries++;
     sf_call_event(call, before->endpoint == index ? SF_EVENT_RETRIED : SF_EVENT_FAILED_OVER, attempt->number, index,
                   before->kind, sf_attempt_trail(attempt)->waited_ns, 0);

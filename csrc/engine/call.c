@@ -192,7 +192,7 @@ void sf_call_submit(sf_call *call)
   sf_client *client = call->client;
   sf_engine *engine = call->engine;
   client->numbers.requests++;
-  sf_numbers_enter(&client->numbers);
+  client->numbers.in_flight++;
   engine->in_flight++;
   call->next = client->calls;
   if (call->next != NULL) call->next->prev = call;

@@ -375,6 +375,8 @@ void sf_comeback_report(sf_attempt *attempt, sf_breaker_effect effect, int64_t n
 void sf_queue_enter(sf_call *call); /* admits at once, waits in line, or settles the call */
 void sf_queue_leave(sf_call *call);
 void sf_queue_pump(sf_client *client);
+/* How many calls wait that may go to this endpoint. */
+uint32_t sf_queue_count_for(const sf_client *client, uint32_t endpoint);
 void sf_queue_fini(sf_queue *queue);
 
 static inline sf_trail *sf_attempt_trail(const sf_attempt *attempt)

@@ -94,6 +94,7 @@ typedef struct sf_line_up {
   struct sf_line_up *next;
   sf_call *first, *last;
   uint64_t key;
+  uint32_t count; /* of its calls */
   int priority;
   bool blocked;          /* in this pump */
   bool circuit;          /* by open circuits */
@@ -165,8 +166,9 @@ struct sf_client {
   uint32_t usual_count;
   _Atomic uint64_t turn; /* round robin */
   sf_queue queue;
-  sf_call *calls; /* unsettled */
-  sf_numbers numbers;
+  sf_call *calls;      /* unsettled */
+  sf_numbers numbers;  /* in flight: calls; their peak: exchanges, which are what the limit bounds */
+  uint32_t exchanges;  /* that hold a slot */
   uint32_t references; /* the owner and each call */
 };
 

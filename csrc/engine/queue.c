@@ -69,6 +69,7 @@ static bool join(sf_queue *queue, sf_call *call)
   insert(line_up, call);
   call->line_up = line_up;
   call->state = SF_CALL_WAITING;
+  line_up->count++;
   queue->count++;
   queue->waiting[call->priority]++;
   return true;
@@ -92,6 +93,7 @@ static void leave(sf_queue *queue, sf_call *call)
   else line_up->last = call->prev_waiting;
   call->prev_waiting = call->next_waiting = NULL;
   call->line_up = NULL;
+  line_up->count--;
   queue->count--;
   queue->waiting[call->priority]--;
   if (line_up->first == NULL && !queue->pumping) drop_line_up(queue, line_up);
@@ -253,6 +255,21 @@ void sf_queue_pump(sf_client *client)
     else blockage.client_wide = false;
   queue->pumping = false;
   set_timer(client, tidy(queue));
+}
+
+static bool may_go_to(const sf_call *call, uint32_t endpoint)
+{
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (call->plan->targets[i].endpoint == endpoint && !sf_target_set_has(&call->excluded, i)) return true;
+  return false;
+}
+
+uint32_t sf_queue_count_for(const sf_client *client, uint32_t endpoint)
+{
+  uint32_t count = 0;
+  for (const sf_line_up *each = client->queue.line_ups; each != NULL; each = each->next)
+    if (each->first != NULL && may_go_to(each->first, endpoint)) count += each->count;
+  return count;
 }
 
 void sf_queue_fini(sf_queue *queue)

@@ -527,6 +527,38 @@ describe("client:stats", function()
     assert.is_number(stats.time_to_first_token.p50)
     assert.equal(0, stats.endpoints.b.tokens.total)
   end)
+
+  it("tells calls in flight from those that wait, and for which line", function()
+    local sim = simulate { a = says("x", 1), b = says("x", 1) }
+    local client = sim:client { endpoints = { { name = "a" }, { name = "b", models = { "m" } } }, routing = "priority",
+      concurrency = { limit = 3 } }
+    for i = 1, 9 do
+      sim:spawn(function() assert(client:chat { model = i > 7 and "m" or nil, messages = {} }) end)
+    end
+    sim:run(0.5)
+    local stats = client:stats()
+    assert.same({ 3, 3, 6 }, { stats.in_flight, stats.peak_in_flight, stats.queue })
+    assert.same({ 6, 2 }, { stats.endpoints.a.queue, stats.endpoints.b.queue })
+    sim:run()
+    stats = client:stats()
+    assert.same({ 0, 3, 0, 9 }, { stats.in_flight, stats.peak_in_flight, stats.queue, stats.successes })
+    assert.same({ 0, 0 }, { stats.endpoints.a.queue, stats.endpoints.b.queue })
+  end)
+
+  it("has the state of the best line's circuit for the client's", function()
+    local sim = simulate { a = status(500), b = says("x", 0.1) }
+    local client = sim:client { endpoints = { { name = "a" }, { name = "b", priority = 2 } },
+      retry = { max_attempts = 1 }, breaker = { recovery_timeout = 100, jitter = 0 } }
+    for _ = 1, 5 do client:chat "x" end
+    assert.same({ "closed", "open" }, { client:stats().breaker, client:stats().endpoints.a.breaker })
+    client = sim:client { endpoints = { "a" }, retry = { max_attempts = 1 }, breaker = { jitter = 0 } }
+    for _ = 1, 5 do client:chat "x" end
+    assert.equal("open", client:stats().breaker)
+    sim:spawn(function() surefoot.sleep(6) end)
+    sim:run()
+    assert.equal("half_open", client:stats().breaker)
+    assert.is_nil(sim:client({ breaker = false }):stats().breaker)
+  end)
 end)
 
 describe("client:close", function()

@@ -29,8 +29,10 @@ local M = {}
 ---@field hedges integer
 ---@field timeouts integer
 ---@field fallbacks integer
----@field in_flight integer
----@field peak_in_flight integer
+---@field in_flight integer       of the client: calls that neither wait for a line nor have ended; of a line: exchanges
+---@field peak_in_flight integer  exchanges at once, at most
+---@field queue integer           calls that wait for a line; of a line: those that may go to it
+---@field breaker "closed" | "open" | "half_open" | nil  of the client: that of its best line
 ---@field latency surefoot.Durations
 ---@field time_to_first_token surefoot.Durations
 ---@field tokens surefoot.Tokens
@@ -38,13 +40,11 @@ local M = {}
 
 ---@class surefoot.EndpointStats: surefoot.Numbers
 ---@field name string
----@field breaker "closed" | "open" | "half_open" | nil
 ---@field breaker_seconds_left number?
 ---@field limit integer?  concurrency, where the endpoint has its own
 ---@field ewma number?    seconds to the first token, as the routing sees it
 
 ---@class surefoot.Stats: surefoot.Numbers
----@field queue integer         calls that wait
 ---@field shared { processes: integer, in_flight: integer, refused: integer }? of all who share its state; refused:
 --- lines and lanes that found no room there, and are private
 ---@field coalesced integer     calls that shared one that had begun before
@@ -147,6 +147,13 @@ local function begin(numbers)
   return numbers
 end
 
+local RANK = { open = 1, half_open = 2, closed = 3 }
+
+-- Of two states of circuits the one that lets more through.
+local function better(one, other)
+  return (RANK[one] or 0) > (RANK[other] or 0) and one or other
+end
+
 --- The whole report.
 ---@param client table
 ---@return surefoot.Stats
@@ -163,6 +170,7 @@ function M.report(client)
   for i, endpoint in ipairs(numbers.endpoints) do
     local name = client.config.endpoints[i].name
     by_name[name] = begin(endpoint)
+    numbers.breaker = better(numbers.breaker, endpoint.breaker)
     if corrections then
       correct(endpoint, corrections[i])
       endpoint.probes = client.watch:probes(i)
@@ -173,6 +181,7 @@ function M.report(client)
       add(numbers, tally)
     end
   end
+  numbers.in_flight = math.max(0, numbers.in_flight - numbers.queue)
   numbers.endpoints = by_name
   numbers.spend = client.spend and client.spend:numbers()
   numbers.event_errors, numbers.last_event_error = client.event_errors, client.last_event_error
