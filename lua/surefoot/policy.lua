@@ -73,7 +73,7 @@ for i, field in ipairs(specs.circuit_breaker) do
   end
 end
 table.insert(specs.balancer, { name = "explore", type = "number", min = 0, max = 1, default = 0,
-  doc = "share of picks that ignore latency (a latency that is not renewed is forgotten: such a line is found anyway)" })
+  doc = "share of picks that ignore latency (one that is not renewed is forgotten: such a line is found anyway)" })
 table.insert(specs.balancer, { name = "endpoints", type = "list", required = true, doc = "the lines to choose from",
   of = { type = "table", fields = pick(schema.endpoint, "weight priority") } })
 

@@ -11,9 +11,10 @@
 --
 -- A script gets the number of the request (from 1), the request and the virtual time, and returns what happens: after
 -- (seconds until the headers), status (200), headers, and a body: body (a string, or a table to be encoded), text (an
--- answer in the provider's format) or events ({ { at =, data = } }); fault: nil, "hang", "reset" (no answer) or "cut"
--- (half an answer); connect (seconds until connected), fail ("resolve", "connect", "tls"), reused (over a kept
--- connection). A call outside of a task moves the clock until it has settled.
+-- answer in the provider's format) or events ({ { at =, data = } }: data is a piece of the stream as it is sent, or,
+-- where all of them are tables, JSON objects or "[DONE]", what an event of it says); fault: nil, "hang", "reset" (no
+-- answer) or "cut" (half an answer); connect (seconds until connected), fail ("resolve", "connect", "tls"), reused
+-- (over a kept connection). A call outside of a task moves the clock until it has settled.
 
 local binding = require "surefoot.binding"
 local client = require "surefoot.client"
@@ -31,7 +32,7 @@ local M = {}
 ---@field headers table<string, string>?
 ---@field body string | table | nil
 ---@field text string?
----@field events { at: number, data: string }[]?
+---@field events { at: number, data: string | table }[]?
 ---@field fault "hang" | "reset" | "cut" | nil
 ---@field connect number?
 ---@field fail "resolve" | "connect" | "tls" | nil
@@ -106,6 +107,30 @@ local function header_lines(script)
   return table.concat(lines)
 end
 
+local function is_payload(data)
+  return type(data) == "table" or type(data) == "string" and (data == "[DONE]" or data:find "^%s*{.*}%s*$" ~= nil)
+end
+
+-- Events that say what is in them, and not how it is sent, are put into the stream's framing.
+local function sent_events(events, type_line, request)
+  local streams = type(request.json) == "table" and request.json.stream or request.url:find("stream", 1, true)
+  if not streams or not type_line:find("text/event-stream", 1, true) then
+    return events
+  end
+  for _, event in ipairs(events) do
+    if type(event) ~= "table" or not is_payload(event.data) then
+      return events
+    end
+  end
+  local sent = {}
+  for i, event in ipairs(events) do
+    local data = event.data
+    data = type(data) == "table" and assert(json.encode(data)) or data:gsub("\r?\n", "\ndata: ")
+    sent[i] = { at = event.at, data = "data: " .. data .. "\n\n" }
+  end
+  return sent
+end
+
 -- The script in the words of the core: a body that is a string, headers that say what it is.
 local function spelled_out(script, request)
   local body = script.body
@@ -115,8 +140,10 @@ local function spelled_out(script, request)
   if type(body) == "table" then
     body = assert(json.encode(body))
   end
+  local headers = header_lines(script)
   return {
-    after = script.after, status = script.status, headers = header_lines(script), body = body, events = script.events,
+    after = script.after, status = script.status, headers = headers, body = body,
+    events = script.events and sent_events(script.events, headers, request),
     fault = script.fault, connect = script.connect, fail = script.fail, reused = script.reused,
   }
 end

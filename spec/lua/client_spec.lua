@@ -364,6 +364,7 @@ describe("misuse of a client", function()
     { "batch", { {}, { concurrency = 0 } }, "client:batch: concurrency: expected a whole number from 1" },
     { "batch", { {}, { idempotency_key = "x" } }, "client:batch: idempotency_key: belongs to one call" },
     { "each", { { "x" }, { on_progres = print } }, "client:each: on_progres: unknown key" },
+    { "close", { 5 }, "client:close: expected a table, got 5" },
     { "close", { { drian = 1 } }, 'client:close: drian: unknown key; did you mean "drain"?' },
   }
   for _, case in ipairs(cases) do

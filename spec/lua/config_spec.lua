@@ -125,6 +125,12 @@ describe("config", function()
       resolve({ base_url = url, prices = { m = { input = 1, output = 2 } } }).prices)
   end)
 
+  it("takes a whole JSON library, and its two functions from it", function()
+    local library = { encode = tostring, decode = tonumber, null = {}, use_lpeg = print }
+    local resolved = config.resolve { base_url = "https://api.example.com/v1", json = library }
+    assert.same({ encode = tostring, decode = tonumber }, resolved.json)
+  end)
+
   it("takes math.huge where it means none", function()
     local c = resolve { base_url = url, timeout = { total = math.huge, attempt = math.huge, connect = math.huge } }
     assert.equal(math.huge, c.endpoints[1].timeout.attempt)

@@ -251,8 +251,33 @@ describe("surefoot.run and its kin", function()
     assert.is_true(surefoot.sleep(0.02))
     local slept = surefoot.now() - began
     assert.is_true(slept >= 0.02 and slept < 0.5, slept)
-    assert.same({ { 1, n = 1 }, { 2, nil, 3, n = 3 } }, surefoot.all {
+    local all = surefoot.all {
       function() return 1 end, function() surefoot.sleep(0.001) return 2, nil, 3 end,
-    })
+    }
+    assert.same({ { 1 }, { 2, nil, 3 } }, all)
+    assert.same({ 1, 3 }, { all[1].n, all[2].n })
+  end)
+
+  it("begin tasks that run once somebody waits for one, or with surefoot.run", function()
+    local log = {}
+    local function task(name, seconds)
+      return surefoot.spawn(function()
+        log[#log + 1] = name
+        surefoot.sleep(seconds)
+        return name, nil
+      end)
+    end
+    local slow, quick = task("slow", 0.03), task("quick", 0.001)
+    assert.same({}, log)
+    assert.same({ "quick", 2 }, { (quick:wait()), select("#", quick:wait()) })
+    assert.is_false(slow:done())
+    assert.equal("slow", (slow:wait()))
+    local late = task("late", 0)
+    surefoot.run(function() log[#log + 1] = "run" end)
+    assert.same({ true, "late" }, { late:done(), (late:wait()) })
+    assert.same({ "slow", "quick", "late", "run" }, log)
+    local lost = surefoot.spawn(function() error "lost" end)
+    assert.error_matches(function() surefoot.run(function() end) end, "lost")
+    assert.is_true(lost:done())
   end)
 end)

@@ -50,6 +50,38 @@ describe("surefoot.simulate", function()
     assert.not_equal(story(42), story(43))
   end)
 
+  it("puts events that only say what is in them into a stream", function()
+    local function piece(delta, reason)
+      return { id = "s", choices = { { index = 0, delta = delta, finish_reason = reason } } }
+    end
+    local says = {
+      { { at = 1, data = piece({ content = "Hel" }) }, { at = 2, data = piece({ content = "lo" }) },
+        { at = 3, data = piece({ content = "" }, "stop") }, { at = 3, data = "[DONE]" } },
+      { { at = 1, data = '{"id":"s","choices":[{"index":0,\n"delta":{"content":"Hel"}}]}' },
+        { at = 2, data = '{"choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}]}' },
+        { at = 3, data = "[DONE]" } },
+    }
+    for _, events in ipairs(says) do
+      local sim = surefoot.simulate { endpoints = { a = function() return { after = 0.5, events = events } end } }
+      local stream = assert(sim:client():stream "x")
+      assert.equal(1, sim:now())
+      local result = assert(stream:result())
+      assert.same({ "Hello", "stop", 3 }, { result.text, result.finish_reason, sim:now() })
+    end
+  end)
+
+  it("sends what is no such event as it stands", function()
+    local bare = '{"error":{"message":"bare"}}'
+    local sim = surefoot.simulate { endpoints = { a = function()
+      return { events = { { at = 1, data = bare }, { at = 1, data = "\n" } } }
+    end } }
+    local _, err = sim:client({ retry = { max_attempts = 1 } }):stream "x"
+    assert.equal("truncated", err.kind)
+    local whole = '{"choices":[{"message":{"content":"slow"},"finish_reason":"stop"}]}'
+    sim = surefoot.simulate { endpoints = { a = function() return { events = { { at = 1, data = whole } } } end } }
+    assert.equal("slow", assert(sim:client():chat "x").text)
+  end)
+
   it("streams bytes at their times into a plain answer", function()
     local body = '{"choices":[{"message":{"content":"slow"},"finish_reason":"stop"}]}'
     local sim = surefoot.simulate { endpoints = { a = function()

@@ -138,20 +138,24 @@ end
 ---@param fields table[] specs with names
 ---@param given table
 ---@param path string
+---@param open boolean? fields of other names are left alone
 ---@return table copy
-function M.fields(fields, given, path)
+function M.fields(fields, given, path, open)
+  if type(given) ~= "table" then
+    error(format("%sexpected a table, got %s", path == "" and "" or path .. ": ", show(given)), 0)
+  end
   local by_name, names, copy = {}, {}, {}
   for i, field in ipairs(fields) do
     by_name[field.name], names[i] = field, field.name
   end
   for key, value in pairs(given) do
     local field = by_name[key]
-    if not field then
+    if not field and not open then
       local near = type(key) == "string" and words.nearest(key, names)
       fail(join(path, key), "unknown key; %s", near and format("did you mean %q?", near)
         or "known are " .. table.concat(names, ", "))
     end
-    copy[key] = check(field, value, join(path, key))
+    copy[key] = field and check(field, value, join(path, key))
   end
   for _, field in ipairs(fields) do
     if field.required and copy[field.name] == nil then
@@ -168,7 +172,7 @@ function types.table(spec, value, path)
   elseif type(value) ~= "table" then
     expected(spec, value, path)
   end
-  return spec.fields and M.fields(spec.fields, value, path) or value
+  return spec.fields and M.fields(spec.fields, value, path, spec.open) or value
 end
 
 --- Reads a list, without holes and without named keys.

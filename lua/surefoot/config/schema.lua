@@ -236,7 +236,8 @@ M.top = {
     { name = "age", type = "seconds", min = 0, max = 86400, default = 600, doc = "and never longer than this" },
   } },
   { name = "allow_plaintext", type = "boolean", default = false, doc = "permit http:// to hosts other than loopback" },
-  { name = "json", type = "table", doc = "another JSON encoder or decoder", fields = {
+  { name = "json", type = "table", open = true,
+    doc = "another JSON encoder or decoder: a library, or one of its functions", fields = {
     { name = "encode", type = "function", doc = "value to text" },
     { name = "decode", type = "function", doc = "text to value" },
   } },

@@ -135,8 +135,8 @@ function M.run(f, ...)
   return scheduler:run(f, ...)
 end
 
--- A task where it will run: beside the running one, or in the user's loop; false where no loop turns; nil and what the
--- loop threw where it cannot begin it.
+-- A task where it will run: beside the running one, or in the user's loop; false where nothing can wait; nil and what
+-- the loop threw where it cannot begin it.
 local function spawn(scheduler, f, ...)
   local task = tasks.current()
   if task and task.native then
@@ -147,10 +147,10 @@ local function spawn(scheduler, f, ...)
       return scheduler:spawn_adapted(adapter, f, ...)
     end
   end
-  return (scheduler.running or scheduler.foreign) and scheduler:spawn(f, ...)
+  return (scheduler.running or scheduler.foreign or not scheduler:refusal()) and scheduler:spawn(f, ...)
 end
 
---- Begins a task. Needs a loop that turns: call it inside surefoot.run, or bring a loop of your own.
+--- Begins a task. Where no loop turns it begins when one does: in surefoot.run, or while somebody waits for a task.
 ---@param f function
 ---@param ... any what f is called with
 ---@return surefoot.Task
@@ -158,10 +158,10 @@ function M.spawn(f, ...)
   if type(f) ~= "function" then
     error("surefoot.spawn: expected a function, got a " .. type(f), 2)
   end
-  local task, problem = spawn(M.scheduler(), f, ...)
+  local scheduler = M.scheduler()
+  local task, problem = spawn(scheduler, f, ...)
   if task == false then
-    error("surefoot.spawn: no loop is running; call it inside surefoot.run or in a coroutine of your loop, "
-      .. "or see surefoot.pollfd and surefoot.use", 2)
+    error("surefoot.spawn: " .. scheduler:refusal(), 2)
   end
   return task or error(problem, 0)
 end
@@ -225,10 +225,17 @@ function M.together(scheduler, functions)
   return list
 end
 
+-- A list whose count can be asked for, and is no element of it.
+local function counted(values)
+  local count = values.n
+  values.n = nil
+  return setmetatable(values, { __index = { n = count } })
+end
+
 --- Runs functions side by side and waits for all of them.
 ---@async
 ---@param functions function[]
----@return table[] outcomes in order: the list of values a function returned, or an error where it threw
+---@return table[] outcomes in order: the list of values a function returned (`n` of them), or an error where it threw
 function M.all(functions)
   if type(functions) ~= "table" then
     error("surefoot.all: expected a list of functions, got a " .. type(functions), 2)
@@ -240,7 +247,7 @@ function M.all(functions)
   end
   local outcomes = {}
   for i, task in ipairs(M.together(M.scheduler(), functions)) do
-    outcomes[i] = task.thrown or task.values
+    outcomes[i] = task.thrown or counted(task.values)
   end
   return outcomes
 end
