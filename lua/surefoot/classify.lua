@@ -138,10 +138,8 @@ local function looks_like_key(word)
   return false
 end
 
---- Words for people: without anything that looks like a key, on one line, short.
----@param text string
----@return string
-function M.clean(text)
+-- Words for people: without anything that looks like a key, on one line, short.
+local function clean(text)
   text = text:sub(1, 2000):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   text = text:gsub("([Bb]earer) [^%s\"',]+", "%1 [key]")
   text = text:gsub("([Kk]ey provided:? ?)[^%s\"',]+", "%1[key]")
@@ -157,7 +155,7 @@ local function message_of(err, raw)
   if not text and raw then
     text = raw:match "<[Tt][Ii][Tt][Ll][Ee][^>]*>%s*(.-)%s*</" or not raw:find "^%s*<" and raw:sub(1, 200) or nil
   end
-  return text and text:find "%S" and M.clean(text) or nil
+  return text and text:find "%S" and clean(text) or nil
 end
 
 local units = { millisecond = "ms", sec = "s", second = "s", min = "m", minute = "m", hr = "h", hour = "h" }

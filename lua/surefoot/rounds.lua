@@ -26,11 +26,8 @@ local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_
 local Rounds = {}
 Rounds.__index = Rounds
 
---- Token counts of two answers together.
----@param a surefoot.Usage?
----@param b surefoot.Usage?
----@return surefoot.Usage?
-function M.sum(a, b)
+-- Token counts of two answers together.
+local function sum(a, b)
   if not a or not b then
     return a or b
   end
@@ -133,7 +130,7 @@ end
 --- Counts an answer.
 ---@param result surefoot.Result
 function Rounds:add(result)
-  self.usage = M.sum(self.usage, result.usage)
+  self.usage = sum(self.usage, result.usage)
   self.cost = result.cost and result.cost + (self.cost or 0) or self.cost
   if self.count == 0 then
     self.first_token = result.time_to_first_token
@@ -145,7 +142,7 @@ end
 ---@param usage surefoot.Usage?
 ---@return surefoot.Usage?
 function Rounds:with(usage)
-  return M.sum(self.usage, usage)
+  return sum(self.usage, usage)
 end
 
 --- A copy of a result that says what all of them took.

@@ -281,12 +281,6 @@ function Task:wait(seconds)
   return unpack(self.values, 1, self.values.n)
 end
 
----@param value any
----@return boolean
-function M.is(value)
-  return getmetatable(value) == Task
-end
-
 --- Wakes the waiter when one of the tasks ends.
 ---@param list surefoot.Task[]
 ---@param waiter table

@@ -50,13 +50,7 @@ local function model_name(operations, model, proven)
   return name
 end
 
---- The name of a series.
----@param operation string
----@param model string
----@param endpoint string
----@param kind string
----@return string
-function M.name(operation, model, endpoint, kind)
+local function series_name(operation, model, endpoint, kind)
   return plain(operation) .. "\t" .. model .. "\t" .. plain(endpoint) .. "\t" .. kind
 end
 
@@ -77,7 +71,7 @@ local function series_of(operations, operation, model, endpoint, kind)
   if series then
     return series
   end
-  local name = M.name(operation, model_name(operations, model, kind == "" or endpoint ~= ""), endpoint, kind)
+  local name = series_name(operation, model_name(operations, model, kind == "" or endpoint ~= ""), endpoint, kind)
   series = operations.series[name]
   if not series then
     series = { duration = buckets.new() }

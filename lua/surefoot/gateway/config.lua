@@ -27,8 +27,8 @@ check.define("gateway_keys", function(_, value, path)
   return value -- surefoot.gateway.keys reads it
 end)
 
---- Every key: name, type, range, default, meaning.
-M.fields = {
+-- Every key: name, type, range, default, meaning.
+local fields = {
   { name = "keys", type = "gateway_keys", of = { fields = keys.fields },
     doc = "who may call, and how much; without it everybody who reaches the address, which must be loopback then" },
   { name = "models", type = "map", of = { type = "gateway_model" },
@@ -78,19 +78,17 @@ local function check_models(models)
   end
 end
 
---- Whether an address is one that only this machine reaches.
----@param listen string "address:port", "port" or "unix:/path"
----@return boolean
-function M.is_loopback(listen)
+-- Whether an address ("address:port", "port" or "unix:/path") is one that only this machine reaches.
+local function is_loopback(listen)
   return listen:find "^unix:" ~= nil or listen:find "^127%.%d+%.%d+%.%d+:%d+$" ~= nil
     or listen:find "^localhost:%d+$" ~= nil or listen:find "^%[::1%]:%d+$" ~= nil
 end
 
---- The same, but for sockets with a path, which browsers do not reach.
+--- Whether an address is one that only this machine reaches, and a browser on it may: no socket with a path.
 ---@param listen string?
 ---@return boolean
 function M.is_loopback_port(listen)
-  return listen ~= nil and not listen:find "^unix:" and M.is_loopback(listen)
+  return listen ~= nil and not listen:find "^unix:" and is_loopback(listen)
 end
 
 --- Checks the table `gateway` of a configuration and completes it. Throws a message without a position.
@@ -101,14 +99,14 @@ function M.check(given, listen)
   if given ~= nil and type(given) ~= "table" then
     check.fail("gateway", "expected a table, got %s", check.show(given))
   end
-  local config = check.fill_fields(M.fields, check.fields(M.fields, given or {}, "gateway"))
+  local config = check.fill_fields(fields, check.fields(fields, given or {}, "gateway"))
   check_forwarded(config.forward_headers)
   check_models(config.models)
   if config.keys then
     config.keys = keys.check(config.keys, "gateway.keys")
   end
   local is_open = not config.keys or #config.keys == 0
-  if listen and is_open and not config.public and not M.is_loopback(listen) then
+  if listen and is_open and not config.public and not is_loopback(listen) then
     check.fail("gateway.keys", "%s can be reached from other machines, and without keys everybody may spend yours: "
       .. "give keys, listen on 127.0.0.1, or set public = true", listen)
   end
@@ -129,7 +127,7 @@ end
 --- The reference of all keys as Markdown.
 ---@return string
 function M.reference()
-  return text.reference(M.fields)
+  return text.reference(fields)
 end
 
 return M

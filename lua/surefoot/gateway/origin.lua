@@ -21,11 +21,8 @@ local function is_private(name)
     or name:find "%.internal$" ~= nil
 end
 
---- Whether a browser sent it, for a page that has no business here.
----@param origin string? the header
----@param host string? the header
----@return boolean
-function M.is_foreign(origin, host)
+-- Whether a browser sent it, for a page that has no business here: by the headers of these names.
+local function is_foreign(origin, host)
   origin, host = origin and origin:lower(), host and host:lower()
   if host and not is_private(name_of(host)) then
     return true
@@ -40,7 +37,7 @@ end
 ---@param gateway surefoot.Gateway
 ---@return string? message
 function M.problem(gateway)
-  if gateway.loopback_only and M.is_foreign(ngx.var.http_origin, ngx.var.http_host) then
+  if gateway.loopback_only and is_foreign(ngx.var.http_origin, ngx.var.http_host) then
     return "web pages of other hosts, and other names of this one, are refused without keys: give gateway.keys and "
       .. "gateway.admin_key, or set gateway.public = true"
   end

@@ -74,6 +74,8 @@ local formats = {
 ---@field auth fun(key: string): string  the header line that carries a key
 ---@field judge fun(reply: surefoot.Reply, document: any): surefoot.Verdict
 ---@field usage fun(usage: any): surefoot.Usage?
+---@field headers (fun(variant: surefoot.Variant, streams: boolean?): string)?  lines for a body that is passed on as it
+---  is, where the format demands more than those of JSON
 ---@field operations table<string, surefoot.Operation>
 
 return {
