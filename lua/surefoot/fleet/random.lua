@@ -11,6 +11,7 @@ local M1, M2 = 2147483563, 2147483399
 --- Makes a generator.
 ---@param seed integer
 ---@param stream integer? of the same seed: 0, 1, 2, ...
+---@return table
 function M.new(seed, stream)
   local mixed = seed * 7919 + (stream or 0) * 104729
   local self = setmetatable({ a = mixed % (M1 - 1) + 1, b = (mixed * 16807 + 12345) % (M2 - 1) + 1 }, Random)

@@ -78,12 +78,14 @@ end
 --- Marks. A bound from above must hold for the whole interval; one of shares, where zero is asked, for the count.
 ---@param bound number
 ---@param text string?
+---@return table
 function M.at_most(bound, text)
   return { text = text or ("<= %g"):format(bound), holds = function(_, _, high) return high <= bound end }
 end
 
 ---@param bound number
 ---@param text string?
+---@return table
 function M.at_least(bound, text)
   return { text = text or (">= %g"):format(bound), holds = function(_, low) return low >= bound end }
 end

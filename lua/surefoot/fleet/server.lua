@@ -42,6 +42,7 @@ M.answer = answer
 
 --- Makes a server.
 ---@param options surefoot.fleet.ServerOptions
+---@return table
 function M.new(options)
   local free = {}
   for i = 1, options.slots do
