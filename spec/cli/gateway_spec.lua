@@ -144,12 +144,16 @@ describe("surefoot gateway #once", function()
     end)
 
     it("and leaves nothing behind", function()
-      check(config_of(), "--listen", "18080")
+      local free = assert(socket.bind("127.0.0.1", 0))
+      local port = tostring(select(2, free:getsockname()))
+      free:close()
+      check(config_of(), "--listen", port)
       assert(process.wait_for(function()
-        return env.run("grep -ls 18080 ${TMPDIR:-/tmp}/surefoot-gateway-*/nginx.conf "
-          .. "$XDG_RUNTIME_DIR/surefoot-gateway-*/nginx.conf").stdout == ""
+        return env.run(("grep -ls %s ${TMPDIR:-/tmp}/surefoot-gateway-*/nginx.conf "
+          .. "$XDG_RUNTIME_DIR/surefoot-gateway-*/nginx.conf"):format(port)).stdout == ""
       end))
-      assert.equal("", env.run("ls -d /dev/shm/surefoot-*-gateway-127.0.0.1_18080 /surefoot-gateway-*").stdout)
+      assert.equal("", env.run("ls -d /dev/shm/surefoot-*-gateway-127.0.0.1_" .. port
+        .. " /surefoot-gateway-*").stdout)
     end)
   end)
 

@@ -29,7 +29,7 @@ scenario("cancelled while an answer is awaited", function(world, say)
 end)
 
 scenario("the first of several is cancelled", function(world, say)
-  world.profile("a", { delay = 0.5 })
+  world.profile("a", { delay = 1 })
   local client, canceller, texts = world.client(), surefoot.canceller(), {}
   local outcomes = worlds.side_by_side {
     function() return client:chat("1", { cancel = canceller }) end,
@@ -206,14 +206,18 @@ end)
 
 scenario("a task that waits for another is cancelled", function(_, say)
   local outcome = worlds.side_by_side { function()
+    local may_end = false
     local other = surefoot.spawn(function()
-      surefoot.sleep(0.1)
+      while not may_end do
+        surefoot.sleep(0.01)
+      end
       return "the other goes on"
     end)
     local task = surefoot.spawn(function() return other:wait() end)
     surefoot.sleep(0.01)
     task:cancel()
     local value, err = task:wait()
+    may_end = true
     return value, err, other:wait()
   end }
   say("", outcome[1][1], outcome[1][2], outcome[1][3])
