@@ -4,7 +4,7 @@
 -- Order: the provider's own code, then what the message says, then a status inside the body, then the core's table of
 -- statuses; `x-should-retry` has the last word on whether, never on where. Messages come out short and without keys.
 
-local core = require "surefoot.core"
+local core = require "surefoot.binding"
 
 local M = {}
 

@@ -4,10 +4,10 @@
 -- that returns seconds) and `random` (one that returns a number in [0, 1)), so that tests run on a time of their own.
 -- Nothing here waits, except what `wrap` makes.
 
-local core = require "surefoot.core"
 local check = require "surefoot.config.check"
-local copy = require "surefoot.copy"
 local classify = require "surefoot.classify"
+local copy = require "surefoot.copy"
+local core = require "surefoot.binding"
 local schema = require "surefoot.config.schema"
 
 local M = {}

@@ -4,8 +4,8 @@
 -- while it waits for the rate. Retries are paid before the wait. A server's own wait is never cut short: over 120 s, or
 -- over the deadline, the failure is returned at once.
 
-local core = require "surefoot.core"
 local check = require "surefoot.config.check"
+local core = require "surefoot.binding"
 local errors = require "surefoot.errors"
 local guarded = require("surefoot.guard").call
 local schema = require "surefoot.config.schema"
