@@ -188,56 +188,75 @@ local function all_done(list)
   return true
 end
 
+-- A run that is read as it goes: `finished` holds what has ended and was not read yet, from `first` to `last`.
+local function new_reading(client, state)
+  local reading = {
+    client = client, state = state, scheduler = client.host.scheduler(), finished = {}, first = 1, last = 0,
+    begun = false, tasks = nil, waiter = nil,
+  }
+  function state.finished(index, outcome)
+    reading.last = reading.last + 1
+    reading.finished[reading.last] = { index, outcome }
+    if reading.waiter then
+      reading.waiter:wake()
+    end
+  end
+  return reading
+end
+
+local function await(reading)
+  local scheduler = reading.scheduler
+  local function ready()
+    return reading.first <= reading.last or all_done(reading.tasks)
+  end
+  if not reading.tasks then -- nothing can run beside the caller: one at a time
+    work(reading.client, reading.state, 1)
+  elseif scheduler:blocks() then
+    scheduler:drive(ready)
+  else
+    reading.waiter = scheduler:waiter()
+    tasks.watch(reading.tasks, reading.waiter)
+    while not ready() do
+      reading.waiter:suspend()
+    end
+    reading.waiter = nil
+  end
+end
+
+-- What has ended next: { index, outcome }, or nil where all was read.
+local function take(reading)
+  local state = reading.state
+  if not reading.begun then
+    reading.begun, reading.tasks = true, loop.begin(reading.scheduler, workers(reading.client, state))
+  end
+  if reading.first > reading.last then
+    await(reading)
+  end
+  rethrow(reading.tasks or {}, state)
+  if reading.first > reading.last and state.next <= #state.requests then -- somebody cancelled: the rest is told, too
+    state.next = state.next + 1
+    state.finished(state.next - 1, never_begun())
+  end
+  local entry = reading.finished[reading.first]
+  if entry then
+    reading.finished[reading.first], reading.first = nil, reading.first + 1
+  end
+  return entry
+end
+
 --- Performs all of them; the iterator gives index, result, err as they end. Leaving the loop begins no further request.
 ---@param client table
 ---@param state table from M.read
 ---@return fun(): integer?, surefoot.Result?, surefoot.Error?
 function M.each(client, state)
-  local scheduler, guard = client.host.scheduler(), guard_of(state)
-  local finished, first, last = {}, 1, 0
-  local begun, list, reader = false, nil, nil
+  local guard = guard_of(state)
   state.next = 1
-  function state.finished(index, outcome)
-    last = last + 1
-    finished[last] = { index, outcome }
-    if reader then
-      reader:wake()
-    end
-  end
-  local function ready()
-    return first <= last or all_done(list)
-  end
-  local function await()
-    if not list then -- nothing can run beside the caller: one at a time
-      work(client, state, 1)
-    elseif scheduler:blocks() then
-      scheduler:drive(ready)
-    else
-      reader = scheduler:waiter()
-      tasks.watch(list, reader)
-      while not ready() do
-        reader:suspend()
-      end
-      reader = nil
-    end
-  end
+  local reading = new_reading(client, state)
   local function iterate()
-    if not begun then
-      begun, list = true, loop.begin(scheduler, workers(client, state))
-    end
-    if first > last then
-      await()
-    end
-    rethrow(list or {}, state)
-    if first > last and state.next <= #state.requests then -- somebody cancelled: the rest is told, too
-      state.next = state.next + 1
-      state.finished(state.next - 1, never_begun())
-    end
-    local entry = finished[first]
+    local entry = take(reading)
     if not entry or not guard then
       return nil
     end
-    finished[first], first = nil, first + 1
     return entry[1], entry[2].result, entry[2].error
   end
   return iterate, nil, nil, type(guard) == "table" and guard or nil

@@ -152,9 +152,9 @@ Loop.__index = Loop
 function M.read(client, request, definitions, options)
   options = options == nil and {} or options
   M.check_options(options, "")
-  local mine, theirs = {}, {}
+  local mine, of_calls = {}, {}
   for key, value in pairs(options) do
-    (own[key] and mine or theirs)[key] = value
+    (own[key] and mine or of_calls)[key] = value
   end
   mine = check.fill_fields(schema.run_tools, mine)
   local tools, list = toolbox.read(definitions)
@@ -162,9 +162,9 @@ function M.read(client, request, definitions, options)
   local self = setmetatable({ client = client, tools = tools, options = mine, record = {}, shown = {} }, Loop)
   self.request, self.theirs = with_tools(request, tools, list)
   self.messages = self.request.messages
-  local validate = theirs.validate
+  local validate = of_calls.validate
   if validate then
-    theirs.validate = function(result)
+    of_calls.validate = function(result)
       if has_ours(self, result) then
         return true
       end
@@ -173,9 +173,9 @@ function M.read(client, request, definitions, options)
   end
   local job, problem
   if mine.stream then
-    job, problem = client:stream_job(self.request, theirs)
+    job, problem = client:stream_job(self.request, of_calls)
   else
-    job, problem = client:chat_job(self.request, theirs)
+    job, problem = client:chat_job(self.request, of_calls)
   end
   self.job = job
   return job and self, problem
