@@ -5,6 +5,8 @@ local lab = require "spec.cli.lab"
 local process = require "spec.support.process"
 local screen = require "spec.cli.screen"
 
+local unpack = table.unpack or unpack
+
 describe("surefoot bench #once", function()
   local l, p
 
@@ -42,6 +44,17 @@ describe("surefoot bench #once", function()
     end
     assert.equal(40, seconds)
     assert.is_true(group.latency.p50 <= group.latency.p99 and group.latency.p99 <= group.latency.max)
+  end)
+
+  it("tells which file it could not write before it calls", function()
+    for _, words in ipairs { { "--svg", "/nowhere/x.svg" }, { "--json", l.dir },
+      { "--json", l:path "n.json", "--svg", l:path "no/x.svg" } } do
+      local result = l:run("bench", "--calls", "1", unpack(words))
+      assert.same({ 2, "" }, { result.status, result.stdout })
+      assert.matches("^surefoot: [^\n]+: [%u][^\n]+\n$", result.stderr)
+    end
+    assert.same({ 0, 0 }, { p:counters("a").requests, p:counters("b").requests })
+    assert.is_nil(process.read(l:path "n.json"))
   end)
 
   it("asks each line directly beside all of them", function()

@@ -52,6 +52,20 @@ describe("surefoot chat #once", function()
     end
   end)
 
+  it("tells where --set has a value that its field cannot hold, and leaves other fields alone", function()
+    for given, said in pairs {
+      ["temperature=abc"] = "--set: temperature: expected a number, got abc",
+      ["max_tokens=1.5"] = "--set: max_tokens: expected a whole number, got 1.5",
+      ["logprobs=yes"] = "--set: logprobs: expected true or false, got yes",
+      ["response_format=json"] = "--set: response_format: expected a JSON object, got json",
+      ["tools={}"] = false, ["temperature=null"] = false, ["my_field=abc"] = false, ["stop=END"] = false,
+    } do
+      local result = l:run("chat", "--set", given, "Hello")
+      assert.equal(said and 2 or 0, result.status, given .. result.stderr)
+      assert.is_truthy(not said or result.stderr:find(said, 1, true), result.stderr)
+    end
+  end)
+
   it("gives the whole result as JSON, and tells how it came", function()
     p:profile("a", { status = { code = 503 } })
     local result = l:run("chat", "--json", "-v", "hi")

@@ -5,10 +5,12 @@
 -- stopped, by whatever (surefoot.batch.journal says how): then every row is in one of the files once, and only what was
 -- in flight is asked again, under the same idempotency key.
 
+local binding = require "surefoot.binding"
 local check = require "surefoot.config.check"
 local config = require "surefoot.config"
 local journals = require "surefoot.batch.journal"
 local loop = require "surefoot.loop"
+local repeated = require "surefoot.batch.repeated"
 local rows = require "surefoot.batch.rows"
 local runs = require "surefoot.batch.file_run"
 local tasks = require "surefoot.tasks"
@@ -22,6 +24,7 @@ local M = {}
 ---@field concurrency integer?        rows at a time (default: the client's limit)
 ---@field retry_failed boolean?       what failed before is asked again
 ---@field accept_changed_input boolean?  lines were added to the input since; those that were there are the same
+---@field accept_repeated_ids boolean?   rows may have the same custom_id
 ---@field patience number?            seconds after the last answer that a row waits which could not be sent (600)
 ---@field give_up_after integer?      rows that failed one after the other, for no reason of their own (20); 0: never
 ---@field on_progress fun(progress: surefoot.FileProgress)?  after each row
@@ -46,7 +49,8 @@ local M = {}
 
 ---@class surefoot.FileSummary
 ---@field complete boolean     every row of the input is in one of the files
----@field total integer        rows of the input, as far as it was read
+---@field total integer        rows of the input
+---@field is_exact boolean     false: the total is an estimate, since not all were read
 ---@field succeeded integer
 ---@field failed integer
 ---@field earlier integer      how many of these were so before this run
@@ -68,6 +72,7 @@ local FIELDS = {
   { name = "concurrency", type = "integer", min = 1, max = 100000, doc = "rows at a time" },
   { name = "retry_failed", type = "boolean", doc = "ask again what failed" },
   { name = "accept_changed_input", type = "boolean", doc = "lines were added to the input" },
+  { name = "accept_repeated_ids", type = "boolean", doc = "rows may have the same custom_id" },
   { name = "patience", type = "seconds", min = 0, max = 86400, default = 600, doc = "how long rows wait to be sent" },
   { name = "give_up_after", type = "integer", min = 0, max = 1000, default = 20, doc = "rows that fail in a row" },
   { name = "on_progress", type = "function", doc = "on_progress { done =, total =, ... } after each row" },
@@ -163,6 +168,19 @@ local function perform(run, client, job)
   end
 end
 
+-- What a batch is refused for before anything is written.
+local function refused(client, job)
+  local is_known = binding.file(job.journal, "read")
+  if is_known then
+    is_known:close()
+  end
+  if job.accept_repeated_ids or is_known and not job.accept_changed_input then
+    return nil
+  end
+  local scheduler = client.host.scheduler()
+  return repeated.find(job.input, client.codec, function() scheduler:sleep(0) end)
+end
+
 --- Asks what was not asked yet, and writes down what comes of it.
 ---@async
 ---@param client surefoot.Client
@@ -170,7 +188,10 @@ end
 ---@return surefoot.FileSummary?
 ---@return surefoot.Error? err a file cannot be read or written; err.summary: what was done until then
 function M.run(client, job)
-  local journal, problem = journals.open(job, job)
+  local problem, journal = refused(client, job), nil
+  if not problem then
+    journal, problem = journals.open(job, job)
+  end
   if not journal then
     return nil, rows.invalid(problem)
   end

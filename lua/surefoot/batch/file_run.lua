@@ -141,7 +141,8 @@ end
 ---@return surefoot.FileSummary
 function Run:report()
   local summary = count_rows(self, self.summary)
-  summary.complete, summary.total = self.read_all and next(self.open) == nil, self.rows
+  summary.complete = self.read_all and next(self.open) == nil
+  summary.total, summary.is_exact = total_of(self), self.read_all
   summary.ended, summary.failed_file = self.ended or "done", self.job.failed
   return summary
 end

@@ -141,14 +141,16 @@ local function read_plain(row, document)
   end
 end
 
-local function id_of(document, number)
-  for _, name in ipairs { "custom_id", "id" } do
+--- What a row calls itself.
+---@param document any of its line
+---@return string | number | nil
+function M.own_id(document)
+  for _, name in ipairs(type(document) == "table" and { "custom_id", "id" } or {}) do
     local id = some(document[name])
     if type(id) == "string" or type(id) == "number" then
       return id
     end
   end
-  return ("%d"):format(number)
 end
 
 --- What a line asks for. A line that asks for nothing is a row with a problem.
@@ -167,7 +169,7 @@ function M.read(text, number, codec)
   elseif type(document) ~= "table" then
     row.problem = "the line is no JSON object"
   else
-    local id = id_of(document, number)
+    local id = M.own_id(document) or row.custom_id
     if type(document.line) == "string" and document.error ~= nil then -- of a failure
       row = M.read(document.line, number, codec)
     elseif document.body ~= nil then
@@ -176,6 +178,9 @@ function M.read(text, number, codec)
       read_plain(row, document)
     end
     row.custom_id = id
+    if row.request and some(row.request.stream) then
+      row.problem = "stream: a batch writes whole answers; leave it out"
+    end
   end
   return row
 end

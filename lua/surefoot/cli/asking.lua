@@ -15,6 +15,28 @@ local ERROR = {
   "request_id", "attempts",
 }
 
+-- What fields that everybody knows hold; of others the line decides.
+local KINDS = {}
+for kind, names in pairs {
+  number = "temperature top_p presence_penalty frequency_penalty",
+  ["whole number"] = "max_tokens max_completion_tokens n seed top_k top_logprobs",
+  boolean = "logprobs parallel_tool_calls store", object = "response_format logit_bias metadata stream_options",
+  list = "tools",
+} do
+  for name in names:gmatch "%S+" do
+    KINDS[name] = kind
+  end
+end
+
+local HOLDS = {
+  number = function(value) return type(value) == "number" end,
+  ["whole number"] = function(value) return type(value) == "number" and value % 1 == 0 end,
+  boolean = function(value) return type(value) == "boolean" end,
+  object = function(value) return type(value) == "table" and value[1] == nil end,
+  list = function(value) return type(value) == "table" and (value[1] ~= nil or next(value) == nil) end,
+}
+local WORDS = { boolean = "true or false", object = "a JSON object", list = "a JSON list" }
+
 -- "temperature=0.2" -> its name and value. What is no JSON is taken for a text, where it is a plain word.
 local function assignment(given)
   local name, value = given:match "^([%w_]+)=(.+)$"
@@ -29,6 +51,10 @@ local function assignment(given)
       return nil, ("--set: the value of %s is neither JSON nor a plain word: %s"):format(name, value)
     end
     decoded = value
+  end
+  local expected = KINDS[name]
+  if expected and decoded ~= json.null and not HOLDS[expected](decoded) then
+    return nil, ("--set: %s: expected %s, got %s"):format(name, WORDS[expected] or "a " .. expected, value)
   end
   return { name = name, value = decoded }
 end

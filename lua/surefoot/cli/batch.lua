@@ -41,6 +41,7 @@ function M.configure(command)
   command:option("--give-up-after", "Stop when so many rows have failed one after the other because of the line or the "
     .. "account (default: 20; 0: never)."):argname("N"):convert(tonumber)
   command:flag("--accept-changed-input", "Go on though lines were added to the input.")
+  command:flag("--accept-repeated-ids", "Ask rows that have the same custom_id as well.")
   command:flag("--json", "Print the summary as JSON.")
   command:flag("-q --quiet", "Show no progress.")
   settings.options(command)
@@ -170,7 +171,8 @@ local ENDS = {
 local function print_summary(terminal, summary)
   local asked = summary.succeeded + summary.failed - summary.earlier
   terminal:print(("%s answered, %s failed%s%s"):format(rows_of(summary.succeeded), grouped(summary.failed),
-    summary.complete and "" or ", the rest is open",
+    summary.complete and "" or (", %s%s open"):format(summary.is_exact and "" or "about ",
+      grouped(math.max(0, summary.total - summary.succeeded - summary.failed))),
     summary.earlier > 0 and (" (%s before this run)"):format(grouped(summary.earlier)) or ""))
   if asked > 0 then
     terminal:print(("%s in %s: %s, %s tokens%s"):format(rows_of(asked), duration(summary.seconds),
@@ -193,8 +195,8 @@ end
 
 local function document_of(summary, err)
   local document = {}
-  for _, name in ipairs { "complete", "total", "succeeded", "failed", "earlier", "seconds", "tokens", "cost", "ended",
-    "failed_file" } do
+  for _, name in ipairs { "complete", "total", "is_exact", "succeeded", "failed", "earlier", "seconds", "tokens",
+    "cost", "ended", "failed_file" } do
     document[name] = summary[name]
   end
   document.errors = surefoot.object(summary.errors)
@@ -209,7 +211,7 @@ local function options_of(args, display, stop, cancel)
   return {
     input = args.input, output = args.output, failed = args.failed, concurrency = args.concurrency,
     retry_failed = args.retry_failed, accept_changed_input = args.accept_changed_input, patience = args.patience,
-    give_up_after = args.give_up_after, stop = stop, cancel = cancel,
+    give_up_after = args.give_up_after, accept_repeated_ids = args.accept_repeated_ids, stop = stop, cancel = cancel,
     on_progress = function(progress)
       display.latest = progress
     end,
@@ -261,7 +263,7 @@ end
 
 -- What the program says (accept_changed_input) is a flag here.
 local function as_flags(message)
-  return (message:gsub("%((accept)_(changed)_(input)%)", "(--%1-%2-%3)"))
+  return (message:gsub("%((accept)_(%l+)_(%l+)%)", "(--%1-%2-%3)"))
 end
 
 --- Runs it.

@@ -6,6 +6,7 @@ local interrupt = require "surefoot.cli.interrupt"
 local json = require "surefoot.json"
 local lines = require "surefoot.cli.lines"
 local loads = require "surefoot.cli.load"
+local outputs = require "surefoot.cli.outputs"
 local report = require "surefoot.cli.load_report"
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
@@ -184,46 +185,54 @@ local function perform(terminal, load)
   return code
 end
 
-local function write_file(path, text)
-  local file, problem = io.open(path, "w")
-  if not file then
-    fail("%s", problem)
-  end
-  local ok, unwritten = file:write(text)
-  local closed, unflushed = file:close()
-  if not ok or not closed then
-    fail("%s: %s", path, unwritten or unflushed)
+local function check_outputs(args)
+  for _, path in ipairs { args.json and args.json ~= "-" and args.json or args.svg, args.svg } do
+    local ok, problem = outputs.check(path)
+    if not ok then
+      fail("%s", problem)
+    end
   end
 end
 
+-- What cannot be written in spite of that is told after everything else.
 local function give_out(terminal, args, load)
+  local function write(path, text)
+    local ok, problem = outputs.write(path, text)
+    if not ok then
+      terminal:complain(problem)
+    end
+    return ok
+  end
   if args.json == "-" then
     terminal:json(report.document(load))
   else
     report.print(terminal, load)
   end
+  local written = true
   if args.json and args.json ~= "-" then
-    write_file(args.json, assert(json.encode(report.document(load))) .. "\n")
+    written = write(args.json, assert(json.encode(report.document(load))) .. "\n")
   end
   local svg = args.svg and report.svg(load)
   if svg then
-    write_file(args.svg, svg)
+    written = write(args.svg, svg) and written
   elseif args.svg then
     terminal:complain(("%s: not written: no call was answered"):format(args.svg))
   end
+  return written
 end
 
 local function run(args, terminal)
   local plan = plan_of(args)
+  check_outputs(args)
   local clients = clients_of(args)
   local load = loads.new(plan, clients)
   local code = perform(terminal, load)
-  give_out(terminal, args, load)
+  local written = give_out(terminal, args, load)
   for _, one in ipairs(clients) do
     one.client:close()
   end
   local own = load.groups[#load.groups].samples
-  return code or own.succeeded == own.calls and own.calls > 0 and 0 or 1
+  return code or own.succeeded == own.calls and own.calls > 0 and written and 0 or 1
 end
 
 --- Runs it.

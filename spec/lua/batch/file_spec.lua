@@ -40,6 +40,18 @@ describe("client:batch_file", function()
       assert.is_nil(bodies["3"].prompt)
     end)
 
+    it("nothing of a row that wants a stream, and why", function()
+      write("in.jsonl", { '{"custom_id":"s","url":"/v1/chat/completions","body":{"stream":true,"messages":[]}}',
+        '{"messages":[{"role":"user","content":"1"}],"stream":false,"custom_id":"w"}', '{"prompt":"2","stream":true}' })
+      local client, asked = simulated()
+      local summary = run(client)
+      assert.same({ 1, 2, 1, true }, { summary.succeeded, summary.failed, #asked, summary.is_exact })
+      for _, row in ipairs(rows "out.failed.jsonl") do
+        assert.matches("^stream: a batch writes whole answers; leave it out", row.error.message:match "stream.*")
+        assert.is_true(row.body.stream)
+      end
+    end)
+
     it("what failed, with its request, as an input", function()
       write("in.jsonl", { requests(1)[1], "no json", '{"custom_id":"x","url":"/v1/images","body":{}}',
         '{"custom_id":"y","method":"GET","url":"/v1/chat/completions","body":{}}', "[]",
