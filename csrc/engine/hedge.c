@@ -152,13 +152,23 @@ static bool start_hedge(sf_call *call, int64_t now)
   return false;
 }
 
+/*
+ * Where all lines have been asked, one is asked anew, and the newest has its whole time before that: its answer is on the
+ * way. Only a call that several hedges did not help goes on as it did.
+ */
+static int64_t anew_after(const sf_call *call, int64_t delay, int64_t now)
+{
+  return failing_after(call->hedges > 1 ? delay : sf_hedge_delay(call->usual, &call->hedging.config, now));
+}
+
 /* What the silence calls for, if anything: another line, paid for as a hedge; or once as a retry, where none is left anew. */
 static bool answer_silence(sf_call *call, int64_t silent, int64_t delay, int64_t now)
 {
   if (silent < delay || is_asked(call)) return false;
   if (start_hedge(call, now) || call->awaits_variant) return true;
   bool may_fail = silent >= failing_after(delay) && call->silence_attempt == 0 && has_other_lines(call);
-  return may_fail && start_paid(call, false, call->live->next != NULL, now);
+  bool anew = call->live->next != NULL && silent >= anew_after(call, delay, now);
+  return may_fail && start_paid(call, false, anew, now);
 }
 
 /* A new attempt sets the timer by itself. */
@@ -174,6 +184,8 @@ static void consider(sf_call *call, int64_t now)
   int64_t silent = silence(call, now);
   if (answer_silence(call, silent, delay, now)) return;
   int64_t next = silent < delay ? delay : silent < failing_after(delay) ? failing_after(delay) : silent + delay;
+  int64_t anew = anew_after(call, delay, now);
+  if (silent < anew) next = sf_time_min(next, anew);
   look_again(call, sf_time_add(now, next - silent));
 }
 

@@ -246,6 +246,24 @@ describe("a hedge", function()
     assert.equal("a 0, b 0.5, a 1.25", sent(lab))
   end)
 
+  it("of two lines the first is not asked anew while the second takes its usual time", function()
+    local usual = { after = 1, text = "ok" }
+    local function asked(second)
+      local lab = sim.lab({ a = function(n) return n <= WARM and usual or hang end, b = second }, { hedge = true })
+      for _ = 1, WARM do assert(lab.client:chat "Hi") end
+      lab.log, lab.zero = {}, lab.sim:now()
+      lab.client:chat("Hi", { deadline = 9 })
+      local times = {}
+      for i, entry in ipairs(lab.log) do
+        times[i] = entry.line .. (" %.1f"):format(entry.at - lab.zero)
+      end
+      return table.concat(times, ", ")
+    end
+    assert.equal("a 0.0, b 1.0", asked(usual))
+    assert.equal("a 0.0, b 1.0", asked { after = 1.4, text = "ok" })
+    assert.equal("a 0.0, b 1.0, a 2.5", asked(hang))
+  end)
+
   it("an only line is asked once, however long it takes", function()
     local lab, result = ask({ a = { after = 9, text = "long" } }, { retry = { max_attempts = 9 } })
     assert.same({ "a 0", "long" }, { sent(lab), result.text })
