@@ -1,7 +1,8 @@
--- What a gateway costs: surefoot's beside nginx's proxy_pass, which is the floor, and Portkey's, before the same
--- upstream, in one run, one after another, in interleaved rounds. How much later an answer comes with 1, 64 and 256
--- connections at a rate that all of them bear; how many answers one core gives when it is asked for all it can, and
+-- What a gateway costs: surefoot's beside nginx's proxy_pass, which is the floor, Portkey's and LiteLLM's, before the
+-- same upstream, in one run, one after another, in interleaved rounds. How much later an answer comes with 1, 64 and
+-- 256 connections at a rate that all of them bear; how many answers one core gives when it is asked for all it can, and
 -- what each costs; what an event of a stream costs, paced and in bursts; what an open stream keeps in memory.
+-- LiteLLM's proxy is asked for whole answers only, on 64 connections at most and as fast as it can: it bears no more.
 -- What else the machine does adds to CPU and latency, and never takes away: goals look at the least of all rounds, too.
 -- They are reported, not enforced; an answer that is not 200 ends the run. About eight minutes; --quick: three.
 -- lua5.4 -l spec.helper spec/bench/gateway_bench.lua [--quick] [ROUNDS]
@@ -52,8 +53,10 @@ local upstream = sites.upstream(dir)
 local fronts, skipped = { sites.direct(upstream), sites.proxy(upstream) }, {}
 fronts[3], fronts[4] = sites.gateway(upstream, dir)
 fronts[5] = sites.keyed(upstream, dir)
-local portkey, missing = sites.portkey(upstream, dir)
-fronts[6], skipped[1] = portkey, missing
+for _, name in ipairs { "portkey", "litellm" } do
+  local front, missing = sites[name](upstream, dir)
+  fronts[#fronts + 1], skipped[#skipped + 1] = front, missing
+end
 pin(2, upstream.pids)
 pin(2, { process.self() })
 for i = 2, #fronts do
@@ -95,6 +98,10 @@ for _, front in ipairs(fronts) do
   end
 end
 
+local function bears(front, load)
+  return front.requests[load.kind] and not (front.slow and (load.rate > 0 or load.connections > 64))
+end
+
 local cells = {}
 for round = 1, ROUNDS do
   for _, load in ipairs(LOADS) do
@@ -102,7 +109,7 @@ for round = 1, ROUNDS do
     local cell = cells[load.key] or {}
     cells[load.key] = cell
     for _, front in ipairs(fronts) do
-      if front.requests[load.kind] then
+      if bears(front, load) then
         local n = run(front, load)
         local row = cell[front.key] or { cpu = {}, p50 = {}, p99 = {}, rate = {}, busy = {} }
         cell[front.key] = row

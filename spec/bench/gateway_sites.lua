@@ -1,11 +1,12 @@
 -- What gateway_bench.lua compares, each a process of its own before the same upstream: nginx with proxy_pass, the
--- gateway as `surefoot gateway` runs it (open, and with keys), and Portkey's gateway from npm. Each way knows the bytes
--- that a caller sends it for each kind of answer.
+-- gateway as `surefoot gateway` runs it (open, and with keys), Portkey's gateway from npm, LiteLLM's proxy from PyPI.
+-- Each way knows the bytes that a caller sends it for each kind of answer.
 
 local cjson = require "cjson"
 local http = require "spec.support.http"
 local nginx = require "spec.support.nginx"
 local nginx_sites = require "spec.bench.nginx_sites"
+local peers = require "spec.bench.peers"
 local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 
@@ -110,11 +111,11 @@ local function keep(words, dir, name, signal)
   return keeper, assert(pid, name .. " did not start"), log
 end
 
-local function wait_until_it_answers(name, port, log, path)
+local function wait_until_it_answers(name, port, log, path, seconds)
   local there = process.wait_for(function()
     local response = http.request(("http://127.0.0.1:%d%s"):format(port, path))
     return response and response.status == 200
-  end, 30)
+  end, seconds or 30)
   if not there then
     error(("%s does not answer:\n%s"):format(name, process.read(log) or ""), 0)
   end
@@ -130,6 +131,7 @@ end
 ---@field requests table<string, string>  bytes by kind of answer
 ---@field stop fun()
 ---@field lingers boolean?  it goes on reading streams whose callers have left
+---@field slow boolean?  it cannot bear what the others are asked for
 
 local function port_of(url)
   return tonumber(url:match ":(%d+)")
@@ -244,32 +246,15 @@ function M.keyed(upstream, dir)
   }
 end
 
-local function install_portkey()
-  local folder = process.capture({ "pwd" }):match "%S+" .. "/build/npm/portkey"
-  if not process.which "node" or not process.which "npm" then
-    return nil, "node and npm were not found"
-  end
-  if process.read(folder .. "/package.json") ~= PORTKEY_PACKAGE then
-    process.capture { "rm", "-rf", folder }
-    process.capture { "mkdir", "-p", folder }
-    process.write(folder .. "/package.json", PORTKEY_PACKAGE)
-  end
-  local output, code = process.capture(("cd %s && { test -d node_modules/@portkey-ai/gateway || timeout 120 "
-    .. "npm install --no-audit --no-fund --silent; } 2>&1"):format(folder))
-  if code ~= 0 then
-    return nil, "npm could not install it: " .. output
-  end
-  return folder .. "/node_modules/@portkey-ai/gateway/build/start-server.js"
-end
-
 ---Portkey's gateway.
 ---@return spec.bench.Front? front
 ---@return string? why there is none
 function M.portkey(upstream, dir)
-  local program, missing = install_portkey()
-  if not program then
-    return nil, "without " .. PORTKEY .. ": " .. missing
+  local folder, missing = peers.node("portkey", PORTKEY_PACKAGE)
+  if not folder then
+    return nil, ("without %s: %s"):format(PORTKEY, missing)
   end
+  local program = folder .. "/node_modules/@portkey-ai/gateway/build/start-server.js"
   local port = provider.free_ports(1)[1]
   local keeper, pid, log = keep({ "env", "NODE_ENV=production", "node", program, "--port=" .. port, "--headless" }, dir,
     "portkey", "KILL")
@@ -281,6 +266,40 @@ function M.portkey(upstream, dir)
         ["x-portkey-provider"] = "openai", ["x-portkey-custom-host"] = upstream.root[kind] .. "/v1",
       })
     end),
+    stop = function()
+      keeper:close()
+    end,
+  }
+end
+
+local LITELLM = [[
+model_list:
+  - model_name: whole
+    litellm_params: { model: openai/whole, api_base: "%s/v1", api_key: sk-0123456789abcdef }
+general_settings: { master_key: %s }
+]]
+
+---LiteLLM's proxy with one worker; only whole answers.
+---@return spec.bench.Front? front
+---@return string? why there is none
+function M.litellm(upstream, dir)
+  local folder, missing = peers.python(peers.LITELLM)
+  if not folder then
+    return nil, ("without %s: %s"):format(peers.LITELLM, missing)
+  end
+  local config, port = dir .. "/litellm.yaml", provider.free_ports(1)[1]
+  process.write(config, LITELLM:format(upstream.root.whole, KEY))
+  local keeper, pid, log = keep({ "env", "LITELLM_LOCAL_MODEL_COST_MAP=True", folder .. "/bin/litellm", "--config",
+    config, "--host", "127.0.0.1", "--port", tostring(port), "--telemetry", "False" }, dir, "litellm", "KILL")
+  wait_until_it_answers(peers.LITELLM, port, log, "/health/liveliness", 120)
+  local url = ("http://127.0.0.1:%d/v1/chat/completions"):format(port)
+  for _ = 1, 20 do -- the first ones load what it needs
+    http.request { url = url, body = body_of "whole", timeout = 60,
+      headers = { ["Content-Type"] = "application/json", Authorization = "Bearer " .. KEY } }
+  end
+  return {
+    key = "litellm", name = peers.LITELLM .. ", python", port = port, pids = { pid }, slow = true,
+    requests = { whole = request(url, body_of "whole") },
     stop = function()
       keeper:close()
     end,

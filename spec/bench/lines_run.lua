@@ -2,6 +2,7 @@
 -- when its time has come, and gathers what the program and the provider have counted. Times become the story's.
 
 local cjson = require "cjson"
+local peers = require "spec.bench.peers"
 local process = require "spec.support.process"
 local scenarios = require "spec.bench.lines_scenarios"
 local socket = require "socket"
@@ -9,44 +10,23 @@ local surefoot = require "surefoot"
 
 local M = {}
 
-M.PEERS = { sdk = "openai@6.49.0", litellm = "litellm==1.106.2" } -- of npm, of PyPI
+M.PEERS = { sdk = peers.OPENAI, litellm = peers.LITELLM }
 
 local PATIENCE = 1200 -- real seconds for one round
 
 -- ------------------------------------------------------------------------------------------------------------ clients
 
-local function here()
-  return process.capture({ "pwd" }):match "%S+"
-end
-
 -- Each gives the words that start the peer's load program; nil and why it is not to be had here.
-local peers = {}
+local programs = {}
 
-function peers.sdk(package)
-  if not process.which "node" or not process.which "npm" then
-    return nil, "node and npm were not found"
-  end
-  local folder = here() .. "/build/npm/openai"
-  local output, code = process.capture(("mkdir -p %s && { test -d %s/node_modules/openai || timeout 120 npm install "
-    .. "--prefix %s --no-audit --no-fund --silent %s; } 2>&1"):format(folder, folder, folder, package))
-  if code ~= 0 then
-    return nil, "npm could not install it: " .. output
-  end
-  return { "node", "spec/bench/lines_openai.mjs", folder }
+function programs.sdk()
+  local folder, why = peers.node("openai", peers.OPENAI)
+  return folder and { "node", "spec/bench/lines_openai.mjs", folder }, why
 end
 
-function peers.litellm(package)
-  if not process.which "python3" then
-    return nil, "python3 was not found"
-  end
-  local folder = here() .. "/build/pip/litellm"
-  local output, code = process.capture(("{ test -e %s/ready || { python3 -m venv %s && timeout 300 %s/bin/pip install "
-    .. "--quiet --disable-pip-version-check %s && touch %s/ready; }; } 2>&1"):format(folder, folder, folder, package,
-    folder))
-  if code ~= 0 then
-    return nil, "pip could not install it: " .. output
-  end
-  return { folder .. "/bin/python", "spec/bench/lines_litellm.py" }
+function programs.litellm()
+  local folder, why = peers.python(peers.LITELLM)
+  return folder and { folder .. "/bin/python", "spec/bench/lines_litellm.py" }, why
 end
 
 local found = {}
@@ -57,7 +37,7 @@ local found = {}
 function M.program(client)
   local peer = client.peer
   if peer then
-    found[peer] = found[peer] or { peers[peer](M.PEERS[peer]) }
+    found[peer] = found[peer] or { programs[peer]() }
     return found[peer][1], found[peer][2]
   end
   local config = scenarios.configuration(client.config, 1, 1)

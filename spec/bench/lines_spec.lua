@@ -138,7 +138,7 @@ describe("the bench of lines #once", function()
     end)
 
     -- Only what a bench has installed before: a spec installs nothing.
-    local installed = { sdk_turn = "npm/openai/node_modules/openai/package.json", litellm = "pip/litellm/ready" }
+    local installed = { sdk_turn = "npm/openai/ready", litellm = "pip/litellm/ready" }
     for key, mark in pairs(installed) do
       it("does so around somebody else's client, too: " .. scenarios.clients[key].name, function()
         if not process.read("build/" .. mark) then

@@ -9,6 +9,7 @@
 
 local cjson = require "cjson"
 local measure = require "spec.bench.measure"
+local peers = require "spec.bench.peers"
 local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 
@@ -16,7 +17,6 @@ local ROUNDS = tonumber(arg[1]) or 5
 local SLOW_ROUNDS = math.min(ROUNDS, 3) -- each takes minutes
 local IN_FLIGHT, WINDOW = 100, 4
 local SLOW_WINDOW, FEW = 10, 100
-local SDK = "openai@6.49.0"
 
 local PROGRAMS = {
   { "raw", "libcurl alone, in C", { "build/lua5.4/test/bench/raw_stream" } },
@@ -76,16 +76,11 @@ end
 
 -- nil, and it is said why, where there is no SDK to compare with.
 local function sdk_program()
-  local folder = process.capture({ "pwd" }):match "%S+" .. "/build/npm/openai"
-  if not process.which "node" or not process.which "npm" then
-    return skip "without OpenAI's SDK: node and npm were not found"
+  local folder, why = peers.node("openai", peers.OPENAI)
+  if not folder then
+    return skip("without OpenAI's SDK: " .. why)
   end
-  local output, code = process.capture(("mkdir -p %s && { test -d %s/node_modules/openai || timeout 120 npm install "
-    .. "--prefix %s --no-audit --no-fund --silent %s; } 2>&1"):format(folder, folder, folder, SDK))
-  if code ~= 0 then
-    return skip("without OpenAI's SDK: npm could not install it: " .. output)
-  end
-  return { "sdk", SDK .. ", node", { "node", "spec/bench/openai_sdk.mjs", folder } }
+  return { "sdk", peers.OPENAI .. ", node", { "node", "spec/bench/openai_sdk.mjs", folder } }
 end
 
 -- --------------------------------------------------------------------------------------------------------- programs
