@@ -159,7 +159,7 @@ end
 function M.of_result(content, path, codec)
   local texts, others = {}, {}
   for _, part in ipairs(M.of_content(content, path)) do
-    if part.text then
+    if type(part.text) == "string" then
       texts[#texts + 1] = part.text
     else
       others[#others + 1] = part

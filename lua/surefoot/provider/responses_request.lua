@@ -77,6 +77,7 @@ end
 -- ----------------------------------------------------------------------------------------------------------- messages
 
 local function call_item(call, path)
+  call = some_table(call) or NOTHING
   local body = some_table(call["function"])
   if body then
     return { type = "function_call", call_id = call.id, name = body.name, arguments = body.arguments or "{}" }
@@ -125,8 +126,10 @@ function roles.assistant(items, message, path, state)
   local native, from = some_table(message.native), #items
   if native and native.provider == M.NATIVE and type(native.items) == "table" then
     for _, item in ipairs(native.items) do
+      if type(item) ~= "table" then
+        refuse(path .. ".native.items", "expected items of the API's own")
       -- what is not kept there can be known again only by what is encrypted in it
-      if state.keeps or item.type ~= "reasoning" or some(item.encrypted_content) then
+      elseif state.keeps or item.type ~= "reasoning" or some(item.encrypted_content) then
         items[#items + 1] = item
       end
     end
