@@ -17,13 +17,13 @@ ARGS =
 FUZZ_SECONDS = 60
 STRESS = 60
 
-# What Debian 12 needs; of two names either will do. Nothing is enabled or configured by us (Debian's nginx may start
-# itself on port 80).
+# What Debian 12 and 13 need; of two names either will do, and the first that there is is installed. Nothing is enabled
+# or configured by us (Debian's nginx may start itself on port 80).
 PACKAGES = gcc libc6-dev make pkg-config git ca-certificates curl openssl procps \
   lua5.4 liblua5.4-dev luajit2|luajit libluajit2-5.1-dev|libluajit-5.1-dev libcurl4-openssl-dev lua-cjson lua-argparse \
   lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev lua-cqueues lua-copas lua-luv neovim \
   lua-busted lua-check lua-socket luarocks nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache wrk \
-  clang libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace tmux groff-base
+  clang libclang-rt-dev|libclang-rt-14-dev clang-format clang-tidy cppcheck valgrind strace tmux groff-base
 
 # Big, and asked for by few specs; the others are run without them.
 OPTIONAL = chromium
@@ -154,7 +154,8 @@ run-simulate: all
 run-lint:
 	luacheck --quiet --no-color .
 	clang-format --dry-run -Werror $(FORMATTED)
-	cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 csrc
+	cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
+	  --suppress=normalCheckLevelMaxBranches csrc
 	clang-tidy --quiet $(SOURCES) -- $(COMPILE) $(LUA54) -include spec/support/lint.h
 	clang $(COMPILE) -Icsrc -fsyntax-only $(FUZZERS)
 
@@ -251,12 +252,13 @@ uninstall: ## remove what `make install` with the same PREFIX, DESTDIR and LUA p
 # Asked once, and only by `deps` and `deps-optional`.
 INSTALLED = $(eval INSTALLED := $(shell dpkg-query -W -f='$${db:Status-Status}:$${Package}\n' \
   $(subst |, ,$(PACKAGES) $(OPTIONAL)) 2>/dev/null | sed -n 's/^installed://p'))$(INSTALLED)
-missing = $(strip $(foreach one,$(1),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(firstword $(subst |, ,$(one))))))
+missing = $(strip $(foreach one,$(1),$(if $(filter $(subst |, ,$(one)),$(INSTALLED)),,$(one))))
+COMMA = ,
 APT = $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -q
 bring = $(if $(shell command -v apt-get),$(if $(call missing,$(1)),$(APT) update && \
-  $(APT) install -y --no-install-recommends $(call missing,$(1)),:),echo 'no apt here: these are needed: $(1)')
+  $(APT) satisfy -y --no-install-recommends '$(patsubst %,%$(COMMA),$(call missing,$(1)))',:),echo 'no apt here: these are needed: $(1)')
 
-deps: ## install what is missing (Debian 12, apt)
+deps: ## install what is missing (Debian 12 and 13, apt)
 	@$(call bring,$(PACKAGES))
 
 deps-optional: deps ## and what only few specs want: chromium, for the gateway's status page

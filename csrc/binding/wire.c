@@ -117,6 +117,7 @@ static int sf_wire_members(lua_State *L)
   const char *text = luaL_checklstring(L, 1, &length);
   for (int i = 0; i < count; i++) names[i] = luaL_checkstring(L, i + 2);
   luaL_checkstack(L, 2 * SF_MEMBERS_NAMES, "members");
+  /* cppcheck-suppress uninitvar; of no names none is read */
   const char *problem = sf_members_find(text, length, names, (size_t)(count > 0 ? count : 0), found, &offset);
   if (problem) {
     lua_pushnil(L);

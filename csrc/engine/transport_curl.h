@@ -15,9 +15,7 @@
 #include "memory.h"
 #include "transport.h"
 
-#if LIBCURL_VERSION_NUM < 0x075000
-#error "surefoot needs libcurl 7.80 or newer"
-#endif
+_Static_assert(LIBCURL_VERSION_NUM >= 0x075000, "surefoot needs libcurl 7.80 or newer");
 
 #ifndef SF_VERSION
 #define SF_VERSION "0.1.0"

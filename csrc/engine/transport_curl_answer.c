@@ -19,6 +19,7 @@ int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int 
   }
   carrier->requested = true;
   sf_carrier_note_link(carrier, remote_ip);
+  /* cppcheck-suppress nullPointerRedundantCheck; it may be cancelled in there */
   carrier->exchange->up->connected(carrier->exchange);
   return carrier->exchange != NULL ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }

@@ -3,10 +3,7 @@
  */
 #include "retry_rules.h"
 
-#define SF_VERDICT(c, k, o)                                                                                            \
-  {                                                                                                                    \
-    SF_CLASS_##c, SF_KIND_##k, SF_OUTCOME_##o                                                                          \
-  }
+#define SF_VERDICT(c, k, o) SF_CLASS_##c, SF_KIND_##k, SF_OUTCOME_##o
 
 typedef struct sf_status_rule {
   int status;
@@ -14,22 +11,27 @@ typedef struct sf_status_rule {
 } sf_status_rule;
 
 static const sf_status_rule sf_status_rules[] = {
-  { 401, SF_VERDICT(KEY, UNAUTHORIZED, KEY_REFUSED) },       { 402, SF_VERDICT(KEY, QUOTA, KEY_REFUSED) },
-  { 403, SF_VERDICT(KEY, FORBIDDEN, KEY_REFUSED) },          { 404, SF_VERDICT(ENDPOINT, NOT_FOUND, CALLER_ERROR) },
-  { 408, SF_VERDICT(TRANSIENT, SERVER, CONFLICT) },          { 409, SF_VERDICT(TRANSIENT, SERVER, CONFLICT) },
-  { 413, SF_VERDICT(FINAL, TOO_LARGE, CALLER_ERROR) },       { 429, SF_VERDICT(THROTTLED, RATE_LIMITED, THROTTLED) },
-  { 501, SF_VERDICT(FINAL, INVALID_REQUEST, CALLER_ERROR) }, { 503, SF_VERDICT(OVERLOADED, OVERLOADED, OVERLOADED) },
-  { 529, SF_VERDICT(OVERLOADED, OVERLOADED, OVERLOADED) },
+  { 401, { SF_VERDICT(KEY, UNAUTHORIZED, KEY_REFUSED) } },
+  { 402, { SF_VERDICT(KEY, QUOTA, KEY_REFUSED) } },
+  { 403, { SF_VERDICT(KEY, FORBIDDEN, KEY_REFUSED) } },
+  { 404, { SF_VERDICT(ENDPOINT, NOT_FOUND, CALLER_ERROR) } },
+  { 408, { SF_VERDICT(TRANSIENT, SERVER, CONFLICT) } },
+  { 409, { SF_VERDICT(TRANSIENT, SERVER, CONFLICT) } },
+  { 413, { SF_VERDICT(FINAL, TOO_LARGE, CALLER_ERROR) } },
+  { 429, { SF_VERDICT(THROTTLED, RATE_LIMITED, THROTTLED) } },
+  { 501, { SF_VERDICT(FINAL, INVALID_REQUEST, CALLER_ERROR) } },
+  { 503, { SF_VERDICT(OVERLOADED, OVERLOADED, OVERLOADED) } },
+  { 529, { SF_VERDICT(OVERLOADED, OVERLOADED, OVERLOADED) } },
 };
 
 /* By hundreds; a status that is none at all is an answer of the wrong form. */
 static const sf_verdict sf_hundred_rules[] = {
-  SF_VERDICT(TRANSIENT, MALFORMED, SERVER_ERROR),
-  SF_VERDICT(TRANSIENT, MALFORMED, SERVER_ERROR),
-  SF_VERDICT(ACCEPT, OK, SUCCESS),
-  SF_VERDICT(ENDPOINT, SERVER, SERVER_ERROR),
-  SF_VERDICT(FINAL, INVALID_REQUEST, CALLER_ERROR),
-  SF_VERDICT(TRANSIENT, SERVER, SERVER_ERROR),
+  { SF_VERDICT(TRANSIENT, MALFORMED, SERVER_ERROR) },
+  { SF_VERDICT(TRANSIENT, MALFORMED, SERVER_ERROR) },
+  { SF_VERDICT(ACCEPT, OK, SUCCESS) },
+  { SF_VERDICT(ENDPOINT, SERVER, SERVER_ERROR) },
+  { SF_VERDICT(FINAL, INVALID_REQUEST, CALLER_ERROR) },
+  { SF_VERDICT(TRANSIENT, SERVER, SERVER_ERROR) },
 };
 
 static const sf_outcome sf_kind_outcomes[SF_KIND_COUNT] = {
