@@ -43,7 +43,8 @@ local function known(list, name, path, what)
     return name and list[name]
   end
   local names = sorted(list)
-  check.fail(path, "no %s %q; did you mean %q? Known are %s", what, name, text.nearest(name, names),
+  local near = text.meant(name, names)
+  check.fail(path, "no %s %q; %sknown are %s", what, name, near and ("did you mean %q? "):format(near) or "",
     table.concat(names, ", "))
 end
 

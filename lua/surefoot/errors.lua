@@ -140,6 +140,38 @@ end
 local SECRET = 3 -- bytes: what is shorter keeps no secret
 local TELLING = 12 -- as many first characters of a secret give it away: a text may have been cut within it
 
+-- What people write where a server wants no key: these keep no secret, and stand in ordinary texts.
+local NO_SECRETS = {}
+for word in ("none null nil test dummy fake empty key apikey api_key api-key token secret ollama local localhost "
+  .. "unused lm-studio vllm no-key not-needed anything"):gmatch "%S+" do
+  NO_SECRETS[word] = true
+end
+
+-- Whether a short secret of letters alone is a part of a longer word there.
+local function is_within_word(text, start, secret)
+  return #secret <= TELLING and not secret:find "%A"
+    and (text:find("^%a", start + #secret) or start > 1 and text:find("^%a", start - 1)) and true or false
+end
+
+local function without(text, secret)
+  local head = #secret > TELLING and secret:sub(1, TELLING) or secret
+  local start = text:find(head, 1, true)
+  while start do
+    local length = #head
+    while length < #secret and text:byte(start + length) == secret:byte(length + 1) do
+      length = length + 1
+    end
+    if is_within_word(text, start, secret) then
+      start = start + length
+    else
+      text = text:sub(1, start - 1) .. "[key]" .. text:sub(start + length)
+      start = start + 5
+    end
+    start = text:find(head, start, true)
+  end
+  return text
+end
+
 --- Makes a function that replaces every secret by "[key]" in a string, or in the strings of a table (a copy is made).
 ---@param secrets string[] may change later: it is read at every use
 ---@return fun(value: any): any
@@ -148,16 +180,8 @@ function M.scrubber(secrets)
     for _, secret in ipairs(secrets) do
       if #secret < SECRET then
         break -- the longest come first: the rest is "x", a letter of ordinary texts
-      end
-      local head = #secret > TELLING and secret:sub(1, TELLING) or secret
-      local start = text:find(head, 1, true)
-      while start do
-        local length = #head
-        while length < #secret and text:byte(start + length) == secret:byte(length + 1) do
-          length = length + 1
-        end
-        text = text:sub(1, start - 1) .. "[key]" .. text:sub(start + length)
-        start = text:find(head, start + 5, true)
+      elseif not NO_SECRETS[secret:lower()] then
+        text = without(text, secret)
       end
     end
     return text

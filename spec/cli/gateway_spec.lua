@@ -176,7 +176,7 @@ describe("surefoot gateway #once", function()
     assert.equal(200, response.status, response.body)
     assert.equal("echo: hello", cjson.decode(response.body).choices[1].message.content)
     assert.equal(401, chat(g, { Authorization = "Bearer sk-wrong" }).status)
-    g:get "/v1/nothing?secret=sk-query"
+    g:get '/v1/nothing"}?secret=sk-query'
     local lines = assert(process.wait_for(function()
       local list = {}
       for _, one in ipairs(g:requests()) do
@@ -191,8 +191,10 @@ describe("surefoot gateway #once", function()
     assert.is_number(ok.input_tokens)
     assert.is_number(ok.request_time)
     assert.equal(cjson.null, ok.cost)
-    assert.same({ 401, "" }, { lines[2].status, lines[2].key })
-    assert.equal("/v1/nothing", lines[3].uri)
+    assert.equal(cjson.null, ok.kind)
+    assert.same({ 401, cjson.null, cjson.null, "unauthorized" },
+      { lines[2].status, lines[2].key, lines[2].endpoint, lines[2].kind })
+    assert.equal("/v1/nothing", lines[3].uri) -- up to what JSON would have to escape
     local all = (process.read(g.dir .. "/access.log") or "") .. g:log()
     for _, secret in ipairs { "sk-caller", "sk-upstream", "sk-wrong", "sk-query", "hello" } do
       assert.is_nil(all:find(secret, 1, true), secret)
@@ -333,6 +335,11 @@ describe("surefoot gateway #once", function()
       assert.same({ status, "application/json" }, { response.status, response.headers["content-type"] })
       return cjson.decode(response.body).error
     end
+    local odd = '{"model":"a\\"b\\\\c\\u00e9","messages":[]}'
+    assert.equal(200, chat(g, nil, odd).status)
+    local packed = chat(g, { ["Content-Encoding"] = "gzip" }, "\31\139\8\0")
+    assert.matches("the body is compressed %(Content%-Encoding: gzip%)", error_of(packed, 400).message)
+    assert.equal("forbidden", error_of(g:get("/metrics", { headers = { ["X-Forwarded-For"] = "::1" } }), 403).code)
     local large = chat(g, nil, ("x"):rep(5000))
     assert.same({ "invalid_request_error", "request_too_large" },
       { error_of(large, 413).type, error_of(large, 413).code })
@@ -344,11 +351,12 @@ describe("surefoot gateway #once", function()
     local lines = assert(process.wait_for(function()
       local list, seen = g:requests(), {}
       for _, one in ipairs(list) do
-        seen[one.status] = one
+        seen[one.status] = one.uri ~= "/health" and one or seen[one.status]
       end
-      return seen[413] and seen[431] and seen[400] and seen
+      return seen[200] and seen[413] and seen[431] and seen[400] and seen
     end))
     assert.same({ "POST", "/v1/chat/completions" }, { lines[413].method, lines[413].uri })
+    assert.same({ 'a"b\\c\195\169', cjson.null }, { lines[200].model, lines[413].model })
     g:stop { "client intended to send too large body" }
   end)
 

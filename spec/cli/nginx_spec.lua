@@ -60,7 +60,7 @@ describe("nginx.write", function()
     for _, word in ipairs { "$request ", "$args", "$query_string", "$request_uri", "$http_", "$request_body" } do
       assert.is_nil(format:find(word, 1, true), word)
     end
-    has(format, '"uri":"$surefoot_uri"')
+    has(format, '"uri":$surefoot_uri,')
     has(format, '"input_tokens":$surefoot_input_tokens_or_null')
   end)
 end)

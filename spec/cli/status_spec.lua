@@ -118,7 +118,7 @@ describe("surefoot status #once", function()
 
     local shown = status(name).stdout
     assert.matches("^" .. name:gsub("%-", "%%-") .. "   %d process", shown)
-    assert.matches("\nline +circuit +first token +in flight +by process\n", shown)
+    assert.matches("\nline +circuit +slowness +in flight +by process\n", shown)
     assert.matches("\na +open for %d+ s +%d[%d.]* m?s +0\n", shown)
     assert.matches("\nmodel +line +key +sent +tokens", shown)
     assert.is_nil(shown:find("\27", 1, true)) -- no colours where no terminal is

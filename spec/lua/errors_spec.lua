@@ -63,6 +63,13 @@ describe("a scrubber", function()
     assert.equal("[key]", clean "later")
   end)
 
+  it("leaves ordinary words alone, though a key that is none is written so", function()
+    local clean = errors.scrubber { "Ollama", "test", "abcd" }
+    local text = "ollama: the latest test of Ollama, abcdef and xabcd"
+    assert.equal(text, clean(text))
+    assert.equal("[key], '[key]'", clean "abcd, 'abcd'")
+  end)
+
   it("leaves all else alone", function()
     local body = { "x" }
     assert.equal(body, errors.scrubber {} (body))

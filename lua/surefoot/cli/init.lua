@@ -105,7 +105,7 @@ local function mistake_of(message, list)
   for i, command in ipairs(list) do
     names[i] = command.name
   end
-  return ("unknown command %q; did you mean %q?"):format(unknown, text.nearest(unknown, names))
+  return ("unknown command %q%s"):format(unknown, text.hint(unknown, names))
 end
 
 local function told(ended, list, terminal)

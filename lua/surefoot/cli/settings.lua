@@ -110,8 +110,8 @@ local function choose_line(given, name, environment)
       return
     end
   end
-  error(("--line: no line is named %q; did you mean %q? There are %s"):format(name, text.nearest(name, names),
-    table.concat(names, ", ")), 0)
+  error(("--line: no line is named %q%s There %s %s"):format(name, text.hint(name, names):gsub("^$", "."),
+    #names == 1 and "is" or "are", table.concat(names, ", ")), 0)
 end
 
 local function apply_flags(given, flags, environment)

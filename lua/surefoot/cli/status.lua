@@ -60,7 +60,10 @@ local function missing(name)
   if has(others, name) then
     return ("%q is shared by processes of another user (or in another container): look as that user"):format(name)
   end
-  local near = #own > 0 and ("; did you mean %q?"):format(text.nearest(name, own)) or ", nor anything else"
+  local near = text.hint(name, own)
+  if near == "" then
+    near = #own > 0 and ", only by " .. table.concat(own, ", ") or ", nor anything else"
+  end
   return ("nothing is shared by the name %q%s"):format(name, near)
 end
 
@@ -188,8 +191,9 @@ local function in_flight(one)
   return ("%d%s"):format(one.in_flight, one.limit and " of " .. one.limit or "")
 end
 
--- An old value is told with its age.
-local function first_token(endpoint)
+-- What routing counts with: the time until the first token, where a failure counts as `routing.penalty` at least. An
+-- old value is told with its age.
+local function slowness(endpoint)
   if not endpoint.latency then
     return "-"
   end
@@ -220,9 +224,9 @@ end
 
 -- The tables: titles of columns, and the cells of a row.
 local TABLES = {
-  { list = "endpoints", titles = { "line", "circuit", "first token", "in flight", "by process" },
+  { list = "endpoints", titles = { "line", "circuit", "slowness", "in flight", "by process" },
     cells = function(terminal, one)
-      return { one.name, circuit(terminal, one), first_token(one), in_flight(one), processes_of(one.by_process) }
+      return { one.name, circuit(terminal, one), slowness(one), in_flight(one), processes_of(one.by_process) }
     end },
   { list = "lanes", titles = { "model", "line", "key", "sent", "tokens", "learned pace", "full again", "blocked" },
     cells = function(terminal, one)

@@ -105,9 +105,7 @@ function types.enum(spec, value, path)
       return value
     end
   end
-  local near = type(value) == "string" and words.nearest(value, spec.values)
-  fail(path, "expected %s, got %s%s", words.describe(spec), show(value),
-    near and format("; did you mean %q?", near) or "")
+  fail(path, "expected %s, got %s%s", words.describe(spec), show(value), words.hint(value, spec.values))
 end
 
 function types.either(spec, value, path)
@@ -151,7 +149,7 @@ function M.fields(fields, given, path, open)
   for key, value in pairs(given) do
     local field = by_name[key]
     if not field and not open then
-      local near = type(key) == "string" and words.nearest(key, names)
+      local near = type(key) == "string" and words.meant(key, names)
       fail(join(path, key), "unknown key; %s", near and format("did you mean %q?", near)
         or "known are " .. table.concat(names, ", "))
     end

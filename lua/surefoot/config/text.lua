@@ -131,6 +131,33 @@ function M.nearest(given, names)
   return best
 end
 
+local SLIP = 0.4 -- of the letters: what differs in more of them was hardly meant
+
+--- The known name that was probably meant, if there is one.
+---@param given string
+---@param names any[] only strings are looked at
+---@return string?
+function M.meant(given, names)
+  for _, name in ipairs(#given > 1 and names or {}) do
+    if type(name) == "string" and name:sub(1, #given):lower() == given:lower() then
+      return name
+    end
+  end
+  local near = M.nearest(given, names)
+  if near and distance(given:sub(1, 64):lower(), near:lower()) <= SLIP * math.max(#given, #near) then
+    return near
+  end
+end
+
+--- The same as the end of a sentence, which may be empty.
+---@param given any
+---@param names any[]
+---@return string
+function M.hint(given, names)
+  local near = type(given) == "string" and M.meant(given, names)
+  return near and format("; did you mean %q?", near) or ""
+end
+
 local function default_text(field)
   local default = field.default
   if default == nil then

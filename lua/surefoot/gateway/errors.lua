@@ -83,6 +83,9 @@ function M.of(err)
   }
 end
 
+-- Where no upstream has said it.
+local OWN_CODES = { forbidden = "forbidden", unauthorized = "unauthorized" }
+
 --- What the gateway itself has to say.
 ---@param kind surefoot.Kind
 ---@param message string
@@ -90,7 +93,9 @@ end
 ---@return surefoot.gateway.Failure
 function M.own(kind, message, more)
   local row = KINDS[kind]
-  local failure = { status = row[1], message = message, type = row[2], code = row[3], final = true, kind = kind }
+  local failure = {
+    status = row[1], message = message, type = row[2], code = OWN_CODES[kind] or row[3], final = true, kind = kind,
+  }
   for name, value in pairs(more or {}) do
     failure[name] = value
   end

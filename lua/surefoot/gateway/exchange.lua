@@ -55,15 +55,20 @@ local function leave(exchange, usage, cost)
   end
 end
 
+-- A word as it may stand between the quotes of the log, which nginx writes as it is.
+local function plain(word)
+  return type(word) == "string" and word:find '["\\%c]' and word:gsub('["\\]', "\\%0"):gsub("%c", "?") or word
+end
+
 -- The variables of nginx's access log.
 local function note(numbers, id)
   local var = ngx.var
   for _, name in ipairs { "model", "endpoint", "key", "kind", "attempts", "input_tokens", "output_tokens" } do
     if numbers[name] then
-      var["surefoot_" .. name] = numbers[name]
+      var["surefoot_" .. name] = plain(numbers[name])
     end
   end
-  var.surefoot_request_id = id
+  var.surefoot_request_id = plain(id)
   if numbers.cost then
     var.surefoot_cost = ("%.6f"):format(numbers.cost)
   end

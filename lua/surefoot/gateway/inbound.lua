@@ -127,7 +127,9 @@ function M.read_members(exchange, body)
   local m1, m2, s1, s2, t1, t2, c1, c2, r1, r2, n1, n2, f1, f2, o1, o2, l1 = binding.members(body, "model", "stream",
     "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "fallbacks", "stream_options", "models")
   if m1 == nil then
-    return nil, "the body is no JSON object: " .. tostring(m2)
+    local encoding = ngx.var.http_content_encoding
+    return nil, encoding and encoding ~= "identity" and ("the body is compressed (Content-Encoding: %s): this gateway "
+      .. "takes it as it is"):format(encoding:sub(1, 20)) or "the body is no JSON object: " .. tostring(m2)
   end
   local model = m1 and codec.decode("[" .. body:sub(m1, m2) .. "]")
   model = model and model[1]

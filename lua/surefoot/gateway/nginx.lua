@@ -1,7 +1,8 @@
 --- The configuration of a gateway's nginx, as text: pure. What the machine has for it is found by surefoot.cli.nginx.
 --
 -- The variables of nginx that it declares are filled by the gateway and end in the access log, one line of JSON
--- a request, where numbers that are not known are null. Bodies, queries, headers and keys are in no log.
+-- a request, where what is not known is null. nginx escapes all or nothing there: what is not surefoot's own has no
+-- character that would have to be. Bodies, queries, headers and keys are in no log.
 
 local M = {}
 
@@ -53,9 +54,15 @@ end
 
 -- nginx has no variables without a source: those of serve are maps that map nothing.
 local function variables()
-  local lines = { [[  map $request_uri $surefoot_uri { "~^(?<surefoot_path>[^?]*)" $surefoot_path; }]] }
+  local lines = {
+    [[  map $request_uri $surefoot_uri {]],
+    [[    "~^(?<surefoot_path>[!#-\[\]-~]+?)(\?|[^!#-\[\]-~]|$)" '"$surefoot_path"'; default null; }]],
+    [[  map $request_method $surefoot_method { "" null; default '"$request_method"'; }]],
+  }
   for _, name in ipairs(WORDS) do
     lines[#lines + 1] = ('  map "" $surefoot_%s { default ""; }'):format(name)
+    lines[#lines + 1] = ([[  map $surefoot_%s $surefoot_%s_or_null { "" null; default '"$surefoot_%s"'; }]])
+      :format(name, name, name)
   end
   for _, name in ipairs(NUMBERS) do
     lines[#lines + 1] = ('  map "" $surefoot_%s { default ""; }'):format(name)
@@ -67,16 +74,16 @@ end
 
 local function log_format()
   local fields = {
-    '"time":"$time_iso8601"', '"remote_addr":"$remote_addr"', '"method":"$request_method"', '"uri":"$surefoot_uri"',
+    '"time":"$time_iso8601"', '"remote_addr":"$remote_addr"', '"method":$surefoot_method', '"uri":$surefoot_uri',
     '"status":$status', '"bytes":$body_bytes_sent', '"request_time":$request_time',
   }
   for _, name in ipairs(WORDS) do
-    fields[#fields + 1] = ('"%s":"$surefoot_%s"'):format(name, name)
+    fields[#fields + 1] = ('"%s":$surefoot_%s_or_null'):format(name, name)
   end
   for _, name in ipairs(NUMBERS) do
     fields[#fields + 1] = ('"%s":$surefoot_%s_or_null'):format(name, name)
   end
-  return ("  log_format surefoot escape=json\n    '{%s'\n    ',%s}';"):format(
+  return ("  log_format surefoot escape=none\n    '{%s'\n    ',%s}';"):format(
     table.concat(fields, ",", 1, 7), table.concat(fields, ",", 8))
 end
 
