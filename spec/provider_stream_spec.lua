@@ -111,7 +111,7 @@ describe("streams of the simulated provider #once", function()
         pings = pings + (event.name == "ping" and 1 or 0)
       end
       assert.equal(1 + 3, pings)
-      response = stream({ stall_after = 1, pings = 0.04 }, "openai", nil, 0.15)
+      response = stream({ stall_after = 1, pings = 0.04 }, "openai", nil, 0.3)
       assert.equal("timeout", response.ended)
       assert.is_true(select(2, response.body:gsub(": ping\n\n", "")) >= 2)
     end)

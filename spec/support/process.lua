@@ -101,10 +101,10 @@ end
 
 ---Waits until `check` gives something true.
 ---@param check function
----@param seconds? number default 5
+---@param seconds? number default 10
 ---@return any value of check, or nil when the time is over
 function M.wait_for(check, seconds)
-  local deadline = socket.gettime() + (seconds or 5)
+  local deadline = socket.gettime() + (seconds or 10)
   repeat
     local value = check()
     if value then

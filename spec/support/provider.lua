@@ -261,7 +261,7 @@ end
 ---Waits until a counter of a line satisfies a check: `p:wait("a", function(c) return c.aborted == 1 end)`.
 ---@param line string
 ---@param check fun(counters: table): any
----@param seconds? number default 5
+---@param seconds? number default 10
 ---@return table|nil counters
 function Provider:wait(line, check, seconds)
   return process.wait_for(function()
