@@ -268,7 +268,9 @@ end
 local function shared_names()
   local names = {}
   for _, one in ipairs(region.list()) do
-    names[one.name] = one.own or nil
+    if one.own then -- another user may have one of the same name
+      names[one.name] = true
+    end
   end
   return names
 end
