@@ -63,6 +63,11 @@ local function message_of(kind, info, verdict, kept, last, endpoint, job)
   return what and what .. "; " .. why or why
 end
 
+-- Whether the same may succeed later, where the answer tells more of that than its kind: `x-should-retry`, a 3xx.
+local RETRYABLE = {
+  transient = true, throttled = true, overloaded = true, key = false, endpoint = false, route = false, final = false,
+}
+
 --- The error of a call that failed; made anew at each asking, as long as there is the call.
 ---@param job surefoot.Job
 ---@param kind surefoot.Kind
@@ -74,13 +79,17 @@ function M.of(job, kind, deciding)
   local verdict, trail = kept and kept.verdict or {}, M.trail(job)
   local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
   local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, job)
+  local retryable
+  if refused then
+    retryable = RETRYABLE[verdict.class]
+  end
   return errors.new {
     kind = kind, message = message and client.scrub(message), status = kept and kept.reply.status,
     code = refused and client.scrub(verdict.code) or nil, phase = info.phase,
     retry_at = info.retry_at, retry_after = info.retry_after, sent = info.sent, endpoint = endpoint and endpoint.name,
     request_id = kept and client.scrub(results.request_id(kept.reply.headers)) or job.request_id, attempts = trail,
     max_attempts = job.options.max_attempts or client.config.retry.max_attempts,
-    body = refused and shorten(client.scrub(verdict.body)) or nil,
+    body = refused and shorten(client.scrub(verdict.body)) or nil, retryable = retryable,
   }
 end
 

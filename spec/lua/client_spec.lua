@@ -148,6 +148,20 @@ describe("client:chat", function()
     assert.is_true(err.retryable)
   end)
 
+  it("says whether the same may succeed later, as the answer has it", function()
+    local function told(code, headers)
+      local _, err = recording(status(code, "{}", headers), { retry = { max_attempts = 1 } }):chat "x"
+      return { err.kind, err.retryable }
+    end
+    assert.same({ "server", true }, told(500))
+    assert.same({ "server", false }, told(302))
+    assert.same({ "server", false }, told(500, { ["x-should-retry"] = "false" }))
+    assert.same({ "invalid_request", false }, told(400))
+    assert.same({ "invalid_request", true }, told(400, { ["x-should-retry"] = "true" }))
+    assert.same({ "rate_limited", true }, told(429))
+    assert.same({ "unauthorized", false }, told(401))
+  end)
+
   it("never tries again what cannot get better", function()
     local client, seen = recording(status(400, { error = { message = "bad temperature", type = "invalid_request_error",
       code = "x" } }))
