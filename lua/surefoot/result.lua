@@ -54,7 +54,7 @@ local M = {}
 ---@field request_id string       the server's, else ours
 ---@field endpoint string         name of the endpoint that answered
 ---@field status integer
----@field headers table<string, string>  lower-case names
+---@field headers table<string, string>  lower-case names, found in any case
 ---@field latency number          seconds from submit to settle, waits included
 ---@field time_to_first_token number?
 ---@field attempts surefoot.Attempt[]
@@ -66,10 +66,23 @@ local M = {}
 -- _body (a document whose numbers are still as lua-cjson reads them) hold it until then.
 local mt = { __name = "surefoot.result" }
 
+local any_case = {
+  __index = function(headers, name)
+    return type(name) == "string" and rawget(headers, name:lower()) or nil
+  end,
+}
+
+--- A block of header lines as a table: names in lower case, found in any.
+---@param block string
+---@return table<string, string>
+function M.headers(block)
+  return setmetatable(core.headers(block), any_case)
+end
+
 local lazy = {}
 
 function lazy.headers(result)
-  return core.headers(result._headers)
+  return M.headers(result._headers)
 end
 
 function lazy.attempts(result)
@@ -92,6 +105,14 @@ function mt.__index(result, key)
     rawset(result, source, nil)
     return value
   end
+end
+
+-- Whoever looks at all of it sees what has a name. (Lua 5.1 does not ask.)
+function mt.__pairs(result)
+  for name in pairs(sources) do
+    mt.__index(result, name)
+  end
+  return next, result, nil
 end
 
 --- Makes a result of the fields that a provider's module read.

@@ -21,6 +21,7 @@ local client = require "surefoot.client"
 local config = require "surefoot.config"
 local copy = require "surefoot.copy"
 local json = require "surefoot.json"
+local results = require "surefoot.result"
 local schedulers = require "surefoot.scheduler"
 local tasks = require "surefoot.tasks"
 
@@ -156,7 +157,7 @@ function parts.json(request)
 end
 
 function parts.headers(request)
-  return binding.headers(request.header_lines)
+  return results.headers(request.header_lines)
 end
 
 function parts.path(request)

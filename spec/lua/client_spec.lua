@@ -1,4 +1,5 @@
 -- The client on the simulated network: everything here is exact and takes no time.
+local env = require "spec.support.env"
 local json = require "surefoot.json"
 local surefoot = require "surefoot"
 
@@ -44,6 +45,8 @@ describe("client:chat", function()
     assert.equal(0.5, result.time_to_first_token)
     assert.equal("srv-1", result.request_id)
     assert.equal("1", result.headers["x-a"])
+    assert.same({ "1", "srv-1" }, { result.headers["X-A"], result.headers["x-request-ID"] })
+    assert.is_nil(result.headers["X-B"])
     assert.same({ job = 1 }, result.tags)
     assert.near((result.usage.input_tokens + 2 * result.usage.output_tokens) / 1e6, result.cost, 1e-12)
     assert.is_false(result.usage.estimated)
@@ -62,6 +65,17 @@ describe("client:chat", function()
     assert.equal("surefoot/" .. surefoot._VERSION, request.headers["user-agent"])
     assert.matches("^%x+%-%x+%-4%x+%-8%x+%-%x+$", request.headers["x-request-id"])
     assert.equal(request.headers["x-request-id"], request.headers["idempotency-key"])
+  end)
+
+  it("gives a result whose parts are all there for whoever looks at all of it", function()
+    env.need_of_lua "pairs"
+    local names = {}
+    for name in pairs(assert(recording(says "x"):chat "Hi")) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    assert.equal("attempts body endpoint finish_reason headers id latency message model raw request_id status text "
+      .. "time_to_first_token usage", table.concat(names, " "))
   end)
 
   it("takes a text for one user message", function()
