@@ -6,11 +6,14 @@ local interrupt = require "surefoot.cli.interrupt"
 local json = require "surefoot.json"
 local lines = require "surefoot.cli.lines"
 local loads = require "surefoot.cli.load"
+local mistakes = require "surefoot.cli.mistakes"
 local outputs = require "surefoot.cli.outputs"
 local report = require "surefoot.cli.load_report"
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
 local tables = require "surefoot.cli.tables"
+
+local fail = mistakes.fail
 
 local M = {
   name = "bench",
@@ -63,10 +66,6 @@ function M.configure(command)
 end
 
 -- ---------------------------------------------------------------------------------------------------------- questions
-
-local function fail(message, ...)
-  error({ mistake = message:format(...) }, 0)
-end
 
 -- The request that a line of a file stands for.
 local function request_of(line, place)
@@ -236,18 +235,7 @@ local function run(args, terminal)
 end
 
 --- Runs it.
----@param args table
----@param terminal surefoot.Terminal
----@return integer exit_code
-function M.run(args, terminal)
-  local ok, result = pcall(run, args, terminal)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.mistake then
-    terminal:complain(result.mistake)
-    return 2
-  end
-  error(result, 0)
-end
+---@type fun(args: table, terminal: surefoot.Terminal): integer
+M.run = mistakes.told(run)
 
 return M

@@ -2,10 +2,13 @@
 
 local figures = require "surefoot.cli.figures"
 local book = require "surefoot.cli.offers"
+local mistakes = require "surefoot.cli.mistakes"
 local prices = require "surefoot.prices"
 local surefoot = require "surefoot"
 local tables = require "surefoot.cli.tables"
 local usage_file = require "surefoot.cli.usage"
+
+local fail = mistakes.fail
 
 local M = {
   name = "cost",
@@ -47,10 +50,6 @@ function M.configure(command)
   command:option("-m --model", "Model; may be given several times."):argname("NAME"):count "*"
   command:option("-c --config", "Lua file that returns the configuration."):argname "FILE"
   command:flag("--json", "Print it as JSON.")
-end
-
-local function fail(message, ...)
-  error({ mistake = message:format(...) }, 0)
 end
 
 -- -------------------------------------------------------------------------------------------------------------- costs
@@ -301,18 +300,7 @@ local function run(args, terminal)
 end
 
 --- Runs it.
----@param args table
----@param terminal surefoot.Terminal
----@return integer exit_code
-function M.run(args, terminal)
-  local ok, result = pcall(run, args, terminal)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.mistake then
-    terminal:complain(result.mistake)
-    return 2
-  end
-  error(result, 0)
-end
+---@type fun(args: table, terminal: surefoot.Terminal): integer
+M.run = mistakes.told(run)
 
 return M

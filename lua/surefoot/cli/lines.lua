@@ -1,5 +1,6 @@
 --- The lines of a configuration, each for itself: a client that has one line alone and asks it once.
 
+local copy = require "surefoot.copy"
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
 
@@ -10,20 +11,12 @@ local POLICIES = {
 }
 local OF_ENDPOINTS = { "breaker", "rate", "concurrency" }
 
-local function copy_of(t)
-  local copy = {}
-  for key, value in pairs(t) do
-    copy[key] = value
-  end
-  return copy
-end
-
 local function without(t, names)
-  local copy = copy_of(t)
+  local rest = copy(t)
   for _, name in ipairs(names) do
-    copy[name] = nil
+    rest[name] = nil
   end
-  return copy
+  return rest
 end
 
 -- A configuration of which nothing is left but where the line is, and one attempt.

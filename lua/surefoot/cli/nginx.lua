@@ -3,6 +3,7 @@
 
 local process = require("surefoot.binding").process
 local quote_path = require("surefoot.gateway.nginx").path
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -195,12 +196,7 @@ local HIDDEN = { LUA_PATH = true, LUA_CPATH = true, NGINX = true }
 --- Variables of the environment that nginx is started without.
 ---@return string[]
 function M.hidden()
-  local names = {}
-  for name in pairs(HIDDEN) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
+  return sorted(HIDDEN)
 end
 
 --- Names of the variables of the environment, for the workers to see what the configuration saw.

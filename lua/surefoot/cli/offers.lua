@@ -4,6 +4,7 @@
 local client_config = require "surefoot.config"
 local prices = require "surefoot.prices"
 local settings = require "surefoot.cli.settings"
+local sorted = require "surefoot.sorted"
 
 local M = {}
 
@@ -68,15 +69,6 @@ function M.of(config, model, yuan_per_dollar)
   return offers
 end
 
-local function names_of(book)
-  local names = {}
-  for name in pairs(book) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
-end
-
 local function add_once(list, seen, name)
   if name and not seen[name] then
     seen[name], list[#list + 1] = true, name
@@ -94,12 +86,12 @@ function M.models(config)
       add_once(list, seen, fallback.model)
     end
     for _, holder in ipairs { config, unpack(config.endpoints) } do
-      for _, name in ipairs(type(holder.prices) == "table" and names_of(holder.prices) or {}) do
+      for _, name in ipairs(type(holder.prices) == "table" and sorted(holder.prices) or {}) do
         add_once(list, seen, name)
       end
     end
   end
-  return #list > 0 and list or names_of(prices.builtin)
+  return #list > 0 and list or sorted(prices.builtin)
 end
 
 --- What each offer saves against the provider's own price, or else against the dearest.

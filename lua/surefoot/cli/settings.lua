@@ -8,6 +8,7 @@
 -- The flags --base-url, --model and --line change what was found there. What is wrong comes back as nil and a message.
 
 local client_config = require "surefoot.config"
+local copy = require "surefoot.copy"
 local surefoot = require "surefoot"
 local text = require "surefoot.config.text"
 
@@ -79,14 +80,6 @@ local function from_environment(environment)
     api_key = non_empty(environment "SUREFOOT_API_KEY"), model = non_empty(environment "SUREFOOT_MODEL"),
   }
   return (given.preset or given.base_url) and given or nil
-end
-
-local function copy(t)
-  local made = {}
-  for key, value in pairs(t) do
-    made[key] = value
-  end
-  return made
 end
 
 -- The fallbacks but those that are to be asked on lines which are not used.

@@ -6,11 +6,14 @@ local configurations = require "surefoot.fleet.configurations"
 local core = require "surefoot.binding"
 local crew = require "surefoot.fleet.crew"
 local interrupt = require "surefoot.cli.interrupt"
+local mistakes = require "surefoot.cli.mistakes"
 local outputs = require "surefoot.cli.outputs"
 local report = require "surefoot.cli.simulate_report"
 local scenarios = require "surefoot.fleet.scenarios"
 local settings = require "surefoot.cli.settings"
 local words = require "surefoot.cli.words"
+
+local fail = mistakes.fail
 
 local process = core.process
 
@@ -58,10 +61,6 @@ function M.configure(command)
   command:option("--svg", "Draw plots into this folder."):argname "DIR"
   command:option("--json", "Write the table as JSON; - is standard output."):argname "FILE"
   command:flag("--list", "Only list the scenarios.")
-end
-
-local function fail(message, ...)
-  error({ mistake = message:format(...) }, 0)
 end
 
 -- ------------------------------------------------------------------------------------------------------ what is played
@@ -212,18 +211,7 @@ local function run(args, terminal)
 end
 
 --- Runs it.
----@param args table
----@param terminal surefoot.Terminal
----@return integer exit_code
-function M.run(args, terminal)
-  local ok, result = pcall(run, args, terminal)
-  if ok then
-    return result
-  elseif type(result) == "table" and result.mistake then
-    terminal:complain(result.mistake)
-    return 2
-  end
-  error(result, 0)
-end
+---@type fun(args: table, terminal: surefoot.Terminal): integer
+M.run = mistakes.told(run)
 
 return M

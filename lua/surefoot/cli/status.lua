@@ -3,6 +3,7 @@
 
 local json = require "surefoot.json"
 local region = require("surefoot.binding").region
+local sorted = require "surefoot.sorted"
 local surefoot = require "surefoot"
 local text = require "surefoot.config.text"
 local words = require "surefoot.cli.words"
@@ -159,12 +160,8 @@ end
 -- ------------------------------------------------------------------------------------------------------ for people
 
 local function processes_of(counts)
-  local pids, parts = {}, {}
-  for pid in pairs(counts) do
-    pids[#pids + 1] = pid
-  end
-  table.sort(pids)
-  for i, pid in ipairs(pids) do
+  local parts = {}
+  for i, pid in ipairs(sorted(counts)) do
     parts[i] = ("%d: %d"):format(pid, counts[pid])
   end
   return table.concat(parts, ", ")
