@@ -150,31 +150,45 @@ static int process_allow(lua_State *L)
   return 1;
 }
 
-/* Away from the terminal's signals and from everybody's pipes, it waits for the end of `holders`; then the folder goes. */
-static void remove_at_end(int holders, const char *path)
+/*
+ * Away from the terminal's signals and from everybody's pipes, it waits for the end of `holders`; then the folder goes, or
+ * the socket, unless it is another one by then.
+ */
+static void remove_at_end(int holders, const char *path, const struct stat *was, int keeps)
 {
   char byte;
+  struct stat is;
   int nothing = open("/dev/null", O_RDWR);
   setsid();
+  if (keeps >= 0) close(keeps);
   for (int signal_number = 1; signal_number <= SIGTERM; signal_number++) signal(signal_number, SIG_IGN);
   for (int fd = 0; nothing >= 0 && fd <= STDERR_FILENO; fd++) dup2(nothing, fd);
   while (read(holders, &byte, 1) < 0 && errno == EINTR) continue;
+  if (S_ISSOCK(was->st_mode)) {
+    if (lstat(path, &is) == 0 && is.st_dev == was->st_dev && is.st_ino == was->st_ino) unlink(path);
+    _exit(0);
+  }
   execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
   _exit(127);
 }
 
-/* process.remove_after(path) -> true: the folder is removed once this process, and whoever inherits from it, has ended */
+/*
+ * process.remove_after(path, fd) -> true: the folder or socket is removed once this process, and whoever inherits from it,
+ * has ended; the one who does that does not hold the fd
+ */
 static int process_remove_after(lua_State *L)
 {
   const char *path = luaL_checkstring(L, 1);
+  int keeps = (int)luaL_optinteger(L, 2, -1);
+  struct stat was;
   int ends[2];
   luaL_argcheck(L, path[0] == '/' && path[1] != '\0', 1, "an absolute path expected");
-  if (pipe(ends) != 0) return refuse(L, strerror(errno));
+  if (lstat(path, &was) != 0 || pipe(ends) != 0) return refuse(L, strerror(errno));
   pid_t child = fork();
   if (child == 0) {
     close(ends[1]);
     pid_t keeper = fork(); /* nobody has to wait for it */
-    if (keeper == 0) remove_at_end(ends[0], path);
+    if (keeper == 0) remove_at_end(ends[0], path, &was, keeps);
     _exit(keeper > 0 ? 0 : 1);
   }
   int error = errno, status = 1;
@@ -217,6 +231,44 @@ static int process_can_listen(lua_State *L)
   freeaddrinfo(list);
   if (error != 0) return refuse(L, strerror(error));
   lua_pushboolean(L, true);
+  return 1;
+}
+
+/* Whether a socket lies there that nobody listens on: who did was killed. */
+static bool is_deserted(const struct sockaddr_un *address)
+{
+  struct stat status;
+  if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  bool deserted = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+                  errno == ECONNREFUSED;
+  if (fd >= 0) close(fd);
+  return deserted;
+}
+
+/* process.listen(path, mode) -> fd of a new socket there, with the permissions that octal text says; it is inherited */
+static int process_listen(lua_State *L)
+{
+  size_t length;
+  const char *path = luaL_checklstring(L, 1, &length), *text = luaL_checkstring(L, 2);
+  char *end;
+  unsigned long mode = strtoul(text, &end, 8);
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  luaL_argcheck(L, *text != '\0' && *end == '\0' && mode <= 0777, 2, "permissions expected, like \"600\"");
+  if (length >= sizeof address.sun_path) return refuse(L, strerror(ENAMETOOLONG));
+  memcpy(address.sun_path, path, length);
+  if (is_deserted(&address)) unlink(path);
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (fd < 0) return refuse(L, strerror(errno));
+  mode_t before = umask((mode_t)(~mode & 0777));
+  bool bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 && listen(fd, SOMAXCONN) == 0;
+  int error = errno;
+  umask(before);
+  if (!bound) {
+    close(fd);
+    return refuse(L, strerror(error));
+  }
+  lua_pushinteger(L, fd);
   return 1;
 }
 
@@ -265,6 +317,7 @@ void sf_open_process(lua_State *L)
     { "allow", process_allow },
     { "remove_after", process_remove_after },
     { "can_listen", process_can_listen },
+    { "listen", process_listen },
     { "catch_interrupts", process_catch_interrupts },
     { "interrupts", process_interrupts },
     { NULL, NULL },

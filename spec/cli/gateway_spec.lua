@@ -9,6 +9,8 @@ local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 local socket = require "socket"
 
+local unpack = table.unpack or unpack
+
 local is_root = process.capture { "id", "-u" }:match "%d+" == "0"
 
 local CONFIG = [[return {
@@ -132,8 +134,8 @@ describe("surefoot gateway #once", function()
         USER }
       held:close()
       assert.equal(1, result.status)
-      assert.matches("^surefoot: %-%-listen 127%.0%.0%.1:" .. port .. ": Address already in use: another program "
-        .. "listens there", result.stderr)
+      assert.matches("^surefoot: %-%-listen 127%.0%.0%.1:" .. port .. ": Address already in use: [%w.-]+ "
+        .. "%(pid " .. process.self() .. "%) listens there\n$", result.stderr)
     end)
 
     it("whom the workers can run as", function()
@@ -141,6 +143,38 @@ describe("surefoot gateway #once", function()
         env.skip "only root can choose"
       end
       refused("%-%-user no%-such%-user: there is no such user\n$", config_of(), "--user", "no-such-user")
+    end)
+
+    it("options, before nginx has to", function()
+      for said, words in pairs {
+        ["%-%-access%-log: /nowhere/x: No such file"] = { "--access-log", "/nowhere/x" },
+        ["%-%-error%-log: DIR: Is a directory"] = { "--error-log", dir },
+        ["%-%-access%-log: .*nginx cannot take a path"] = { "--access-log", "/a'b" },
+        ["%-%-socket%-mode: expected permissions"] = { "--socket-mode", "999" },
+      } do
+        refused(said, config_of(), unpack(words))
+      end
+      process.write(dir .. "/config.lua", config_of())
+      for said, words in pairs {
+        ["%-%-directory: /dev/null/x/nginx.conf: Not a directory"] = { "--directory", "/dev/null/x" },
+        ["%-%-listen unix:/nowhere/x: No such file"] = { "--listen", "unix:/nowhere/x" },
+      } do
+        local result = env.run { "build/surefoot", "gateway", dir .. "/config.lua", "--user", USER, unpack(words) }
+        assert.same({ 2, "" }, { result.status, result.stdout }, said)
+        assert.matches("^surefoot: " .. said, result.stderr)
+      end
+    end)
+
+    it("whether somebody serves the models of keys", function()
+      local models = [[models = { m = true, ["claude-*"] = true }, ]]
+      local key = [[keys = { { name = "a", key = "sk-0123456789abcdef", models = { %s } } }]]
+      local result = check(config_of(models .. key:format [["m", "claude-x", "c*", "claude-sonnet*"]]))
+      assert.same({ 0, "" }, { result.status, result.stderr })
+      result = check(config_of(models .. key:format [["n", "claud-4"]]))
+      assert.equal(0, result.status)
+      assert.matches('config.lua: gateway.keys%[1%].models%[1%]: nobody serves "n"\n', result.stderr)
+      assert.matches('models%[2%]: nobody serves "claud%-4"; did you mean "claude%-%*"%?\n', result.stderr)
+      assert.equal("", check(config_of(key:format [["n"]])).stderr)
     end)
 
     it("and leaves nothing behind", function()
@@ -386,7 +420,40 @@ describe("surefoot gateway #once", function()
     assert(process.wait_for(function()
       return env.run({ "curl", "-s", "--unix-socket", path, "http://gateway/health" }).stdout:find "ok"
     end, 10 * pace), process.read(dir .. "/err"))
+    assert.equal("600\n", env.check { "stat", "-c", "%a", path })
+    local second = env.run { "build/surefoot", "gateway", dir .. "/config.lua", "--listen", "unix:" .. path, "--user",
+      USER }
+    assert.equal(1, second.status)
+    assert.matches(("in use: the surefoot gateway with pid %d listens there"):format(pid), second.stderr)
     assert.is_true(process.stop(pid))
+    assert(process.wait_for(function() return env.run({ "test", "-e", path }).status ~= 0 end, 10 * pace))
     process.capture "rm -f /dev/shm/surefoot-*-gateway-unix_*"
+  end)
+
+  it("tells of workers whose master was killed, and takes over a socket that nobody listens on", function()
+    local g = start { workers = 2 }
+    local workers = g:workers()
+    local words = { "build/surefoot", "gateway", dir .. "/config.lua", "--listen", "127.0.0.1:" .. g.port, "--user",
+      USER }
+    process.write(dir .. "/config.lua", config_of())
+    assert.matches(("in use: the surefoot gateway with pid %d listens there\n"):format(g.pid), env.run(words).stderr)
+    process.signal(g.pid, "KILL")
+    assert(process.wait_for(function() return not process.alive(g.pid) end))
+    local result = env.run(words)
+    assert.equal(1, result.status)
+    local said = result.stderr:match "whose master was killed still serve there: kill (.-) ends them"
+    for _, pid in ipairs(workers) do
+      assert.is_truthy(said and said:find(tostring(pid), 1, true), result.stderr)
+      process.stop(pid)
+    end
+    running = nil
+    local path = dir .. "/deserted.sock"
+    local listen = ("require('surefoot.core').process.listen(%q, '600')"):format(path)
+    env.check { "lua5.4", "-l", "spec.helper", "-e", listen }
+    assert.equal(0, env.run({ "test", "-S", path }).status)
+    local core = require("surefoot.core").process
+    assert.is_number(core.listen(path, "660"))
+    assert.equal("660\n", env.check { "stat", "-c", "%a", path })
+    assert.same({ nil, "Address already in use" }, { core.listen(path, "600") })
   end)
 end)

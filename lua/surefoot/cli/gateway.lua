@@ -4,8 +4,10 @@
 local binding = require "surefoot.binding"
 local client_config = require "surefoot.config"
 local gateway_config = require "surefoot.gateway.config"
+local listeners = require "surefoot.cli.listeners"
 local machine = require "surefoot.cli.nginx"
 local nginx = require "surefoot.gateway.nginx"
+local outputs = require "surefoot.cli.outputs"
 local routes = require "surefoot.gateway.routes"
 local settings = require "surefoot.cli.settings"
 
@@ -38,10 +40,18 @@ local function workers(given)
   return nil, "--workers: expected a number from 1 to 512, or auto, got " .. given
 end
 
+local function permissions(given)
+  if given:find "^0?[0-7][0-7][0-7]$" then
+    return given
+  end
+  return nil, "--socket-mode: expected permissions like 600 or 660, got " .. given
+end
+
 function M.configure(command)
   command:argument("config", "Lua file that returns the configuration, with a table `gateway` "
     .. "(default: $SUREFOOT_CONFIG, else ~/.config/surefoot/config.lua)."):args "?"
   command:option("-l --listen", "Address: HOST:PORT, PORT or unix:/PATH."):argname("ADDRESS"):default "127.0.0.1:8080"
+  command:option("--socket-mode", "Permissions of a unix: socket."):argname("MODE"):default("600"):convert(permissions)
   command:option("-w --workers", "Processes."):argname("N"):default("auto"):convert(workers)
   command:option("--directory", "Where nginx's files are written, and kept (default: a new one that is removed).")
     :argname "DIR"
@@ -105,15 +115,28 @@ local function read(args)
   return { config = absolute(name), address = address, client = client, gateway = gateway }
 end
 
-local function check_address(address)
-  if not address.host then
-    return
+-- Ends the command where it cannot listen: who does, or what is wrong with the address.
+local function refuse_address(address, problem)
+  if problem:find("in use", 1, true) then
+    fail(FAILED, "--listen %s: %s: %s", address.text, problem, listeners.told(address))
   end
-  local free, problem = process.can_listen(address.host, address.port)
-  if not free then
-    fail(FAILED, "--listen %s: %s%s", address.text, problem, problem:find("in use", 1, true)
-      and (": another program listens there (ss -ltnp 'sport = :%s' names it)"):format(address.port) or "")
+  fail(problem:find("denied", 1, true) and FAILED or MISUSED, "--listen %s: %s", address.text, problem)
+end
+
+-- Looks whether nginx can listen; a socket of the machine is made here, since nginx would let everybody in: it takes
+-- the one that it inherits. Gives its number.
+local function open_address(address, mode)
+  if address.host then
+    local free, problem = process.can_listen(address.host, address.port)
+    return not free and refuse_address(address, problem) or nil
   end
+  local path = address.text:match "^unix:(.*)"
+  local fd, problem = process.listen(path, mode)
+  if not fd then
+    refuse_address(address, problem)
+  end
+  process.remove_after(path, fd)
+  return fd
 end
 
 -- Whom the workers run as: nil for whoever runs this, if not root.
@@ -160,8 +183,12 @@ end
 -- A folder that was named is made where it is missing, and belongs to one gateway at a time.
 local function own_folder(name)
   local folder = absolute(name):gsub("(.)/+$", "%1")
-  nginx.path(folder, "--directory")
-  os.execute("mkdir -p -m 0700 -- '" .. folder .. "'")
+  checked("--directory", nginx.path, folder, folder)
+  os.execute("mkdir -p -m 0700 -- '" .. folder .. "' 2>/dev/null")
+  local well, problem = outputs.check(folder .. "/nginx.conf")
+  if not well then
+    fail(MISUSED, "--directory: %s", problem)
+  end
   local pid = (read_file(folder .. "/nginx.pid") or ""):match "%d+"
   if pid and (read_file("/proc/" .. pid .. "/cmdline") or ""):find(folder .. "/nginx.conf", 1, true) then
     fail(FAILED, "--directory %s: the gateway with pid %s runs there", folder, pid)
@@ -203,6 +230,17 @@ end
 
 -- ------------------------------------------------------------------------------------------------------- nginx
 
+-- A file of a log, as nginx will open it.
+local function log_file(option, target)
+  if not target or target == "off" or target:find "^syslog:" then
+    return target
+  end
+  target = absolute(target)
+  checked(option, nginx.path, target, target)
+  local well, problem = outputs.check(target)
+  return well and target or fail(MISUSED, "%s: %s", option, problem)
+end
+
 -- What nginx.write needs.
 local function describe(args, plan)
   local program, none = machine.find()
@@ -220,16 +258,14 @@ local function describe(args, plan)
     modules = program.modules, user = user and user.name .. (user.group and " " .. user.group or ""),
     lua_path = paths.lua_path, lua_cpath = paths.lua_cpath, fallback_path = paths.fallback_path,
     files = files, connections = connections, environment = machine.environment(),
-    max_body_bytes = plan.gateway.max_body_bytes, error_log = args.error_log and absolute(args.error_log),
-    access_log = args.access_log,
+    max_body_bytes = plan.gateway.max_body_bytes, error_log = log_file("--error-log", args.error_log),
+    access_log = log_file("--access-log", args.access_log),
   }
 end
 
 -- Standard output cannot always be opened by name: under systemd it is a socket.
 local function choose_access_log(description, terminal)
-  local target = description.access_log
-  if target then
-    description.access_log = (target == "off" or target:find "^syslog:") and target or absolute(target)
+  if description.access_log then
     return
   end
   local file = io.open("/dev/stdout", "a")
@@ -320,8 +356,8 @@ local function summary(plan)
   }, ", ")
 end
 
-local function start(description, plan, terminal)
-  check_address(plan.address)
+local function start(description, plan, terminal, mode)
+  local fd = open_address(plan.address, mode)
   local conf = description.directory .. "/nginx.conf"
   write_file(conf, nginx.write(description))
   local user = description.user_found
@@ -331,12 +367,20 @@ local function start(description, plan, terminal)
   end
   terminal:tell(("surefoot gateway: %s/v1: %s; nginx %s in %s"):format(plan.address.url, summary(plan),
     description.program.version, description.directory))
-  local _, problem = process.exec(command_of(description), machine.hidden())
+  local command, hidden = command_of(description), machine.hidden()
+  if fd then -- as nginx hands its sockets over to a newer nginx
+    table.insert(command, 1, "env")
+    table.insert(command, 2, ("NGINX=%d;"):format(fd))
+  end
+  local _, problem = process.exec(command, hidden)
   fail(FAILED, "%s: %s", description.program.binary, problem)
 end
 
 local function run(args, terminal)
   local plan = read(args)
+  for _, remark in ipairs(gateway_config.remarks(plan.gateway, plan.client)) do
+    terminal:tell(("surefoot gateway: %s: %s"):format(plan.config, remark))
+  end
   local description = describe(args, plan)
   if args.print then
     description.directory = absolute(args.directory or "surefoot-gateway")
@@ -351,7 +395,7 @@ local function run(args, terminal)
     terminal:print(("%s is well: %s; for %s"):format(plan.config, summary(plan), plan.address.url))
     return 0
   end
-  return start(description, plan, terminal)
+  return start(description, plan, terminal, args.socket_mode)
 end
 
 --- Runs the command. Where all is well it does not return: this process is nginx then.

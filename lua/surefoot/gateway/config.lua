@@ -124,6 +124,59 @@ function M.check_budgets(config, client)
   end
 end
 
+local function is_prefix(name)
+  return name:sub(-1) == "*"
+end
+
+-- Whether there is a name that both stand for.
+local function overlap(a, b)
+  local one, other = a:gsub("%*$", ""), b:gsub("%*$", "")
+  if not is_prefix(a) and not is_prefix(b) then
+    return a == b
+  end
+  local length = math.min(is_prefix(a) and #one or #a, is_prefix(b) and #other or #b)
+  return one:sub(1, length) == other:sub(1, length) and (is_prefix(a) or #a >= #other) and (is_prefix(b) or #b >= #one)
+end
+
+-- The names that are served, with wildcards; nil: any.
+local function served(config, client)
+  local names = {}
+  for _, endpoint in ipairs(not config.models and client.endpoints or {}) do
+    if not endpoint.models.only then
+      return nil
+    end
+    for name in pairs(endpoint.models.only) do
+      names[#names + 1] = name
+    end
+  end
+  for name in pairs(config.models or {}) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+--- What is allowed, and hardly meant: models of keys that nobody serves.
+---@param config table checked
+---@param client table the client's configuration, resolved
+---@return string[] remarks
+function M.remarks(config, client)
+  local names, list = served(config, client), {}
+  for i, key in ipairs(names and config.keys or {}) do
+    for k, model in ipairs(key.models or {}) do
+      local found = false
+      for _, name in ipairs(names) do
+        found = found or overlap(model, name)
+      end
+      if not found then
+        list[#list + 1] = ("gateway.keys[%d].models[%d]: nobody serves %q%s"):format(i, k, model,
+          text.hint(model, names))
+      end
+    end
+  end
+  return list
+end
+
 --- The reference of all keys as Markdown.
 ---@return string
 function M.reference()
