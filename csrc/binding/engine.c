@@ -90,6 +90,20 @@ static int engine_step(lua_State *L)
   return 1;
 }
 
+/* engine:turn(ids) -> how many: one turn, and the ids of all that have news */
+static int engine_turn(lua_State *L)
+{
+  sf_engine *engine = sf_check_engine(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t count = sf_engine_turn(engine);
+  for (size_t i = 1; i <= count; i++) {
+    lua_pushnumber(L, (lua_Number)sf_engine_pop(engine));
+    lua_rawseti(L, 2, (int)i);
+  }
+  lua_pushinteger(L, (lua_Integer)count);
+  return 1;
+}
+
 static int engine_wait(lua_State *L)
 {
   sf_engine *engine = sf_check_engine(L, 1);
@@ -158,6 +172,7 @@ void sf_open_engine(lua_State *L)
   static const luaL_Reg methods[] = {
     { "fd", engine_fd },
     { "step", engine_step },
+    { "turn", engine_turn },
     { "wait", engine_wait },
     { "ready", engine_ready },
     { "now", engine_now },

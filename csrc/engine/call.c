@@ -342,7 +342,7 @@ void sf_call_answer(sf_call *call, uint32_t number, const sf_answer *answer)
   } else {
     refused(attempt, verdict, answer);
   }
-  sf_engine_turned(engine);
+  sf_engine_answered(engine, &call->waiter);
 }
 
 /*

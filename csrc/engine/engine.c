@@ -11,6 +11,8 @@
 #include "call.h"
 #include "transport_sim.h"
 
+#define QUICK_SUCCESSION_NS (SF_MILLISECOND / 4)
+
 static unsigned long forks; /* how often this process was forked off */
 
 static void count_fork(void)
@@ -213,47 +215,81 @@ static void draw_consequences(sf_engine *engine)
   }
 }
 
-static void keep_fd_honest(sf_engine *engine)
+static void keep_fd_honest(sf_engine *engine, bool news)
 {
   if (!engine->foreign || engine->reactor == NULL) return;
   int64_t due = sf_engine_next_due(engine);
-  if (engine->news_count > 0 || due <= sf_clock_now()) engine->reactor->ops->ring(engine->reactor);
+  if (news || due <= sf_clock_now()) engine->reactor->ops->ring(engine->reactor);
   else engine->reactor->ops->arm(engine->reactor, due);
 }
 
 void sf_engine_postpone(sf_engine *engine)
 {
-  if (!engine->closed) keep_fd_honest(engine);
+  if (!engine->closed) keep_fd_honest(engine, engine->news_count > 0);
+}
+
+static void turn_transport(sf_engine *engine, int64_t now)
+{
+  if (engine->transport->ops->next_due(engine->transport) <= now) engine->transport->ops->turn(engine->transport, now);
+  draw_consequences(engine);
+}
+
+/*
+ * In a loop that is not ours, what was handed to the transport is sent here and now: waking that loop for it would cost as
+ * much again. Of several that come in quick succession only the first: the others go out together, in the next turn.
+ */
+static void draw_and_send(sf_engine *engine)
+{
+  draw_consequences(engine);
+  if (!engine->foreign || engine->transport == NULL || engine->transport->ops->next_due(engine->transport) > 0) return;
+  int64_t now = sf_clock_now();
+  if (now - engine->sent_ns < QUICK_SUCCESSION_NS) return;
+  engine->sent_ns = now;
+  turn_transport(engine, now);
 }
 
 void sf_engine_turned(sf_engine *engine)
 {
   if (engine->closed) return;
-  draw_consequences(engine);
-  keep_fd_honest(engine);
+  draw_and_send(engine);
+  keep_fd_honest(engine, engine->news_count > 0);
+}
+
+void sf_engine_answered(sf_engine *engine, sf_waiter *waiter)
+{
+  if (engine->closed) return;
+  draw_and_send(engine);
+  sf_waiter_quiet(engine, waiter);
+  keep_fd_honest(engine, engine->news_count > 0);
 }
 
 /* Sockets were drained: now timers are judged, then everything that follows. */
-static size_t finish_turn(sf_engine *engine)
+static void finish_turn(sf_engine *engine)
 {
   int64_t now = sf_engine_now(engine);
-  if (engine->transport->ops->next_due(engine->transport) <= now) engine->transport->ops->turn(engine->transport, now);
-  draw_consequences(engine);
+  engine->sent_ns = 0;
+  turn_transport(engine, now);
   sf_timers_run(&engine->timers, now);
-  sf_engine_turned(engine);
-  return engine->news_count;
+  draw_and_send(engine);
 }
 
-static size_t turn(sf_engine *engine, int64_t timeout_ns)
+static size_t turn(sf_engine *engine, int64_t timeout_ns, bool taken)
 {
   if (engine->closed || engine->transport == NULL) return engine->news_count;
   if (engine->reactor != NULL) engine->reactor->ops->poll(engine->reactor, timeout_ns);
-  return finish_turn(engine);
+  finish_turn(engine);
+  keep_fd_honest(engine, !taken && engine->news_count > 0);
+  return engine->news_count;
 }
 
 size_t sf_engine_step(sf_engine *engine)
 {
-  return turn(engine, 0);
+  return turn(engine, 0, false);
+}
+
+size_t sf_engine_turn(sf_engine *engine)
+{
+  return turn(engine, 0, true);
 }
 
 size_t sf_engine_wait(sf_engine *engine, int64_t timeout_ns)
@@ -264,7 +300,7 @@ size_t sf_engine_wait(sf_engine *engine, int64_t timeout_ns)
     int64_t now = sf_clock_now(), due = sf_engine_next_due(engine);
     if (due != SF_NEVER) timeout_ns = sf_time_min(timeout_ns, due > now ? due - now : 0);
   }
-  return turn(engine, timeout_ns);
+  return turn(engine, timeout_ns, false);
 }
 
 bool sf_engine_advance(sf_engine *engine, int64_t span_ns)
@@ -316,7 +352,7 @@ uint64_t sf_engine_pop(sf_engine *engine)
   if (waiter->sleeper) sleeper_remove(engine, (sf_sleeper *)waiter);
   /* It rang for the news: a loop that arms or looks only now would turn once for nothing. */
   if (engine->news_count == 0 && engine->reactor != NULL && engine->reactor->ops->hush(engine->reactor))
-    keep_fd_honest(engine);
+    keep_fd_honest(engine, false);
   return id;
 }
 

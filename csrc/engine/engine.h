@@ -42,6 +42,7 @@ struct sf_engine {
   bool simulated;
   int64_t virtual_now; /* the clock of a simulation */
   bool foreign;        /* somebody else waits on our fd: keep it honest after every entry */
+  int64_t sent_ns;     /* when the transport was last turned outside of a turn; 0 = a turn has been since */
   bool closed;
   uint64_t last_id;
   sf_waiter news; /* list head: waiters that are ready, oldest first */
@@ -91,6 +92,9 @@ int sf_engine_fd(sf_engine *engine);
 /* One turn: sockets, then timers, then what follows from them. Never blocks. Returns the number of waiters with news. */
 size_t sf_engine_step(sf_engine *engine);
 
+/* The same for who takes all news at once, by sf_engine_pop: the fd does not become readable for them. */
+size_t sf_engine_turn(sf_engine *engine);
+
 /* Blocks until there is news, at most timeout_ns. Returns like step; 0 also after a signal. */
 size_t sf_engine_wait(sf_engine *engine, int64_t timeout_ns);
 
@@ -99,6 +103,9 @@ bool sf_engine_advance(sf_engine *engine, int64_t span_ns);
 
 /* Judges ended attempts and moves dirty queues, then keeps the fd honest. Ends every entry point. */
 void sf_engine_turned(sf_engine *engine);
+
+/* The same after an answer of this waiter's owner, who asks next what came of it: no news for him. */
+void sf_engine_answered(sf_engine *engine, sf_waiter *waiter);
 
 /* Leaves what follows to the next turn (nothing may be started from a finalizer) and keeps the fd honest. */
 void sf_engine_postpone(sf_engine *engine);

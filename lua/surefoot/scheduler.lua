@@ -89,6 +89,7 @@ end
 ---@field background table<integer, table>  id -> waiter of what nobody waits for, whose wake() does the work itself and
 --- never waits. Held weakly: it belongs to whoever set it up, and keeps no loop from ending
 ---@field private wait_for fun(engine: table, seconds: number?)
+---@field private ids integer[]  what the last turn of the engine has told: `given` of them, `told` of which were woken
 ---@field private queue table
 ---@field private first integer
 ---@field private last integer
@@ -105,7 +106,7 @@ function M.new(engine, wait_for)
   return setmetatable({
     engine = engine, wait_for = wait_for, running = false, foreign = false, turning = false,
     parked = {}, background = setmetatable({}, { __mode = "v" }), queue = {}, first = 1, last = 0, alive = 0,
-    failures = all_failures.new(),
+    failures = all_failures.new(), ids = {}, told = 0, given = 0,
   }, Scheduler)
 end
 
@@ -252,25 +253,42 @@ function Scheduler:run_tasks()
   self.turning = false
 end
 
+-- Wakes whoever waits for the id: how many.
+local function tell(self, id)
+  local parked, background = self.parked, self.background
+  local waiter = parked[id]
+  if waiter then
+    parked[id] = nil
+    waiter:wake()
+    return 1
+  elseif id == self.bell then
+    self.bell = nil
+  elseif background[id] then
+    waiter = background[id]
+    background[id] = nil
+    waiter:wake()
+  end
+  return 0
+end
+
 --- Wakes whoever waits for the ids that have news.
 ---@return integer count
 function Scheduler:deliver()
-  local engine, parked, background, count = self.engine, self.parked, self.background, 0
+  local engine, count = self.engine, 0
   local id = engine:ready()
   while id do
-    local waiter = parked[id]
-    if waiter then
-      parked[id] = nil
-      waiter:wake()
-      count = count + 1
-    elseif id == self.bell then
-      self.bell = nil
-    elseif background[id] then
-      waiter = background[id]
-      background[id] = nil
-      waiter:wake()
-    end
+    count = count + tell(self, id)
     id = engine:ready()
+  end
+  return count
+end
+
+-- The same for those whose ids a turn of the engine gave. Waking is the loop's: when it throws, the next turn goes on.
+local function deliver_all(self)
+  local ids, count = self.ids, 0
+  while self.told < self.given do
+    self.told = self.told + 1
+    count = count + tell(self, ids[self.told])
   end
   return count
 end
@@ -551,8 +569,16 @@ end
 ---@return integer count of waiters that had news
 function Scheduler:step()
   self.turning = true -- who is woken now runs in this turn
-  self.engine:step()
-  local count = self:deliver()
+  if self.told == self.given then
+    self.told, self.given = 0, self.engine:turn(self.ids)
+  end
+  local ok, count = pcall(deliver_all, self)
+  if not ok then
+    self.turning = false
+    self:ring()
+    error(count, 0)
+  end
+  count = count + self:deliver()
   self:run_tasks()
   if self.foreign and self.first <= self.last then
     self:ring()
