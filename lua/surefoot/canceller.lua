@@ -2,6 +2,8 @@
 
 local M = {}
 
+local WEAK = { __mode = "k" }
+
 ---@class surefoot.Canceller
 ---@field private calls table<table, true> unsettled calls that it was given to
 ---@field private used boolean
@@ -15,7 +17,7 @@ function methods:cancel()
   end
   self.used = true
   local calls = self.calls
-  self.calls = setmetatable({}, { __mode = "k" })
+  self.calls = setmetatable({}, WEAK)
   for call in pairs(calls) do
     call:cancel("cancelled", true)
   end
@@ -43,7 +45,7 @@ end
 --- Makes a canceller.
 ---@return surefoot.Canceller
 function M.new()
-  return setmetatable({ calls = setmetatable({}, { __mode = "k" }), used = false }, mt)
+  return setmetatable({ calls = setmetatable({}, WEAK), used = false }, mt)
 end
 
 ---@param value any

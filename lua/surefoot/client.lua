@@ -183,7 +183,8 @@ local function prepare(self, work, routes, request, options)
   end
   local job = { -- the empty fields are filled later: named here, the table has their places
     work = work, client = self, options = options, plan = plan, routes = routes, request = request, method = nil,
-    path = nil, headers = nil, body = nil, estimate = nil, request_id = nil, call = nil, result = nil,
+    path = nil, headers = nil, body = nil, estimate = nil, request_id = nil, call = nil, result = nil, deadline = nil,
+    scheduler = nil, tape = nil, watched = nil, id = nil,
   }
   local method, path, headers, body = work.encode(job, plan.variants[1])
   if not method then

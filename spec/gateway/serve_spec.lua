@@ -357,6 +357,20 @@ describe("the gateway #once", function()
       connection:close()
       assert(p:wait("a", function(c) return c.aborted == 1 and c.in_flight == 0 end, 5 * lab.pace))
     end)
+
+    it("in an nginx whose log phase tells nobody", function()
+      p:profile("a", { fault = "hang" })
+      local silent = lab.start(config_of(p, 5 * lab.pace), {
+        locations = { ["/"] = [[require("the_gateway"):serve()]] },
+      })
+      for count = 1, 2 do
+        local connection = lab.open(silent, "/v1/chat/completions", lab.question())
+        assert(p:wait("a", function(c) return c.in_flight == 1 end))
+        connection:close()
+        assert(p:wait("a", function(c) return c.aborted == count and c.in_flight == 0 end, 5 * lab.pace))
+      end
+      silent:stop()
+    end)
   end)
 
   it("tells whether it lives, and whether a line may be asked", function()

@@ -20,6 +20,7 @@ local MOST_SHAPES = 64 -- of plans in common: it may take lists of fallbacks fro
 ---@field variants surefoot.Variant[]
 ---@field routes integer[]  C's route number -> place in the list of routes
 ---@field nameless boolean? C does not know the models' names
+---@field native_counts table<table, integer>? the gateway's: formats -> how many variants are in one of them
 
 local function serves(endpoint, model)
   local models = endpoint.models

@@ -60,12 +60,19 @@ local function plain(word)
   return type(word) == "string" and word:find '["\\%c]' and word:gsub('["\\]', "\\%0"):gsub("%c", "?") or word
 end
 
+local NOTED = { "model", "endpoint", "key", "kind", "attempts", "input_tokens", "output_tokens" }
+local VARIABLES = {}
+for i, name in ipairs(NOTED) do
+  VARIABLES[i] = "surefoot_" .. name
+end
+
 -- The variables of nginx's access log.
 local function note(numbers, id)
   local var = ngx.var
-  for _, name in ipairs { "model", "endpoint", "key", "kind", "attempts", "input_tokens", "output_tokens" } do
-    if numbers[name] then
-      var["surefoot_" .. name] = plain(numbers[name])
+  for i = 1, #NOTED do
+    local value = numbers[NOTED[i]]
+    if value then
+      var[VARIABLES[i]] = plain(value)
     end
   end
   var.surefoot_request_id = plain(id)

@@ -13,6 +13,7 @@ local USAGE = { include_usage = true }
 local UNKNOWN_MODEL = { param = "model", code = "model_not_found" }
 local MOST_FALLBACKS = 16
 local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into the log
+local QUOTE = 34
 
 ---@class surefoot.gateway.Members
 ---@field model string
@@ -94,6 +95,16 @@ local function number_at(body, first, last)
   return first and tonumber(body:sub(first, last)) or nil
 end
 
+-- The value that stands there: a string without escapes as it is.
+local function value_at(body, first, last, codec)
+  local text = body:sub(first, last)
+  if text:byte() == QUOTE and not text:find("\\", 1, true) then
+    return text:sub(2, -2)
+  end
+  local value = codec.decode("[" .. text .. "]")
+  return value and value[1]
+end
+
 -- Why it is no name of a model, or nil.
 local function name_problem(name)
   if type(name) ~= "string" or name == "" then
@@ -131,8 +142,7 @@ function M.read_members(exchange, body)
     return nil, encoding and encoding ~= "identity" and ("the body is compressed (Content-Encoding: %s): this gateway "
       .. "takes it as it is"):format(encoding:sub(1, 20)) or "the body is no JSON object: " .. tostring(m2)
   end
-  local model = m1 and codec.decode("[" .. body:sub(m1, m2) .. "]")
-  model = model and model[1]
+  local model = m1 and value_at(body, m1, m2, codec)
   local problem = name_problem(model)
   if problem then
     return nil, "model: " .. (m1 and problem or "is required"), "model"
@@ -192,11 +202,12 @@ function M.inbound_of(exchange, body, members)
   if #body < length then
     first, last = binding.members(body, "model")
   end
-  return {
+  return { -- the empty fields are filled later: named here, the table has their places
     format = exchange.format, body = body, first = first, last = last, streams = members.streams,
-    told = members.told, wants_usage = wants_usage,
+    told = members.told, wants_usage = wants_usage, request = nil, passes = nil, is_marked = nil, alters = nil,
     context = {
       codec = gateway.client.codec, model = members.model, id = exchange.id, created = math.floor(ngx.time()),
+      document = nil,
     },
   }
 end
@@ -207,7 +218,7 @@ end
 ---@return string? message
 function M.options_of(exchange)
   local gateway, var = exchange.gateway, ngx.var
-  local options = { cancel = canceller.new() }
+  local options = { cancel = canceller.new(), deadline = nil, headers = nil, on_idle = nil }
   local asked = var.http_x_surefoot_timeout
   if asked then
     local seconds = tonumber(asked)
@@ -244,9 +255,9 @@ function M.routes_of(exchange, members)
   if members.lists_models and (key and not key.has_all_models or routes:are_bounded()) then
     return nil, "invalid_request", "models: names to try next stand in `fallbacks` here", { param = "models" }
   end
-  for i = 0, #members.fallbacks do
+  for i = 0, key and #members.fallbacks or -1 do
     local name = i == 0 and members.model or members.fallbacks[i]
-    if key and not key:allows(name) then
+    if not key:allows(name) then
       return nil, "forbidden", ("this key may not use the model %q"):format(name), UNKNOWN_MODEL
     end
   end

@@ -29,6 +29,7 @@ local M = {}
 ---@field listed { names: string[], at: number }?  models of the lines, where the configuration names none
 ---@field logs boolean                nginx has variables for the access log
 ---@field is_unwatched boolean?       it was said that nginx does not tell who leaves
+---@field hears_ends boolean?          log() is called where requests end
 local Gateway = {}
 local mt = { __index = Gateway, __name = "surefoot.gateway" }
 
@@ -97,10 +98,14 @@ function Gateway:serve()
   require("surefoot.gateway.paths").serve(self)
 end
 
---- In the log phase: counts what nginx ended.
-function Gateway.log()
+--- In the log phase: cancels and counts what nginx ended.
+function Gateway:log()
   local exchange = ngx.ctx.surefoot
-  if exchange then
+  self.hears_ends = self.hears_ends or exchange ~= nil
+  if exchange and not exchange.ended then
+    if exchange.cancel then
+      exchange.cancel:cancel()
+    end
     require("surefoot.gateway.exchange").settle(exchange)
   end
 end
@@ -135,9 +140,23 @@ function M.load(path, listen)
   return the_gateway
 end
 
+-- The collector goes through all that lives each time that so much more has been made: the less that is, the rarer it
+-- can come. KiB; between twice and ten times of what lives.
+local ROOM, LEAST_PAUSE, MOST_PAUSE = 65536, 200, 1000
+
+local function pace_collector()
+  local pause = 100 + 100 * ROOM / collectgarbage "count"
+  collectgarbage("setpause", math.floor(math.max(LEAST_PAUSE, math.min(pause, MOST_PAUSE))))
+end
+
 --- In init_worker.
 function M.start()
   the_gateway:start()
+  pace_collector()
+  local ok, problem = ngx.timer.every(1, pace_collector)
+  if not ok then
+    ngx.log(ngx.WARN, "surefoot.gateway: the collector keeps its pace, for there is no timer: ", problem)
+  end
 end
 
 --- In the content phase.

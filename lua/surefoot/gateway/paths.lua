@@ -15,6 +15,11 @@ local ngx = ngx
 local LISTED_FOR = 10 -- seconds that the lines' lists of models are believed
 local SHOWN = 256 -- bytes of a path or a name, in messages
 
+local usual = {}
+for path, format in pairs(dialects) do
+  usual["/v1" .. path] = format
+end
+
 local function answer(status, document, headers)
   local text = assert(json.encode(document))
   ngx.status = status
@@ -180,8 +185,14 @@ local gets = {
 ---@param gateway surefoot.Gateway
 function M.serve(gateway)
   local method, path = ngx.req.get_method(), ngx.var.uri
+  local call = usual[path]
+  if call and method == "POST" then
+    serve.call(gateway, call)
+    return
+  end
   local bare = path:gsub("^/v1/", "/", 1)
-  local call, get = dialects[bare], gets[bare]
+  local get = gets[bare]
+  call = dialects[bare]
   if call then
     if method == "POST" then
       serve.call(gateway, call)

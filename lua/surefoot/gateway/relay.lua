@@ -173,10 +173,16 @@ end
 
 -- ------------------------------------------------------------------------------------------------------------ the job
 
+-- How many variants of a plan are in a format that is the same as the caller's. The plan keeps it.
 local function count_native(plan, native)
-  local count = 0
-  for _, variant in ipairs(plan.variants) do
-    count = count + (native[variant.provider] and 1 or 0)
+  local counts = plan.native_counts or {}
+  local count = counts[native]
+  if not count then
+    count = 0
+    for _, variant in ipairs(plan.variants) do
+      count = count + (native[variant.provider] and 1 or 0)
+    end
+    plan.native_counts, counts[native] = counts, count
   end
   return count
 end
@@ -257,6 +263,9 @@ end
 function M.job(client, inbound, routes, options)
   local plan = routes.plan or plans.of(client, routes)
   if plan then
+    if not plan.nameless then -- the others would be too many to keep
+      routes.plan = plan
+    end
     inbound.request, routes = request_of(client, inbound, routes, plan)
   end
   local name = inbound.format.operation

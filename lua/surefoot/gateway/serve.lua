@@ -204,16 +204,23 @@ local function enter(exchange, job)
 end
 
 -- Where nginx does not tell who leaves, the calls of those go on to their end: that is worth a line in the log.
-local function watch_caller(exchange, options)
-  local gateway = exchange.gateway
-  exchange.cancel = options.cancel
+local function cancel_on_abort(gateway, cancel)
   local ok, problem = ngx.on_abort(function()
-    options.cancel:cancel()
+    cancel:cancel()
     ngx.exit(499)
   end)
   if not ok and not gateway.is_unwatched then
     gateway.is_unwatched = true
     ngx.log(ngx.WARN, "surefoot.gateway: callers that leave are not noticed: ", tostring(problem))
+  end
+end
+
+-- Who leaves is heard of in the log phase, which follows at once. Until it is known to be there, a coroutine waits for
+-- that, of every request: nginx keeps none of them for the next one.
+local function watch_caller(exchange, options)
+  exchange.cancel = options.cancel
+  if not exchange.gateway.hears_ends then
+    cancel_on_abort(exchange.gateway, options.cancel)
   end
 end
 
@@ -300,8 +307,9 @@ end
 ---@param format surefoot.Dialect
 function M.call(gateway, format)
   local id, id_given = id_of(gateway)
-  local exchange = {
+  local exchange = { -- the empty fields are filled later: named here, the table has their places
     gateway = gateway, format = format, began = ngx.req.start_time(), id = id, id_given = id_given, streams = false,
+    key = nil, ticket = nil, job = nil, model = nil, result = nil, failure = nil, cancel = nil, ended = nil,
   }
   ngx.ctx.surefoot = exchange
   gateway.tally:began()
