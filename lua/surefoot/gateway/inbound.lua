@@ -3,6 +3,7 @@
 local binding = require "surefoot.binding"
 local canceller = require "surefoot.canceller"
 local copy = require "surefoot.copy"
+local glance = require "surefoot.gateway.glance"
 local origins = require "surefoot.gateway.origin"
 
 local M = {}
@@ -13,7 +14,6 @@ local USAGE = { include_usage = true }
 local UNKNOWN_MODEL = { param = "model", code = "model_not_found" }
 local MOST_FALLBACKS = 16
 local LONGEST_NAME = 256 -- bytes of a model's name: they are kept, and go into the log
-local QUOTE = 34
 
 ---@class surefoot.gateway.Members
 ---@field model string
@@ -95,16 +95,6 @@ local function number_at(body, first, last)
   return first and tonumber(body:sub(first, last)) or nil
 end
 
--- The value that stands there: a string without escapes as it is.
-local function value_at(body, first, last, codec)
-  local text = body:sub(first, last)
-  if text:byte() == QUOTE and not text:find("\\", 1, true) then
-    return text:sub(2, -2)
-  end
-  local value = codec.decode("[" .. text .. "]")
-  return value and value[1]
-end
-
 -- Why it is no name of a model, or nil.
 local function name_problem(name)
   if type(name) ~= "string" or name == "" then
@@ -142,7 +132,11 @@ function M.read_members(exchange, body)
     return nil, encoding and encoding ~= "identity" and ("the body is compressed (Content-Encoding: %s): this gateway "
       .. "takes it as it is"):format(encoding:sub(1, 20)) or "the body is no JSON object: " .. tostring(m2)
   end
-  local model = m1 and value_at(body, m1, m2, codec)
+  local model = m1 and glance.string_at(body, m1, m2)
+  if m1 and not model then
+    local value = codec.decode("[" .. body:sub(m1, m2) .. "]")
+    model = value and value[1]
+  end
   local problem = name_problem(model)
   if problem then
     return nil, "model: " .. (m1 and problem or "is required"), "model"

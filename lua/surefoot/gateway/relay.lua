@@ -4,6 +4,7 @@
 -- What surefoot has to change in an answer (resume, continue_on_length) is translated on every line.
 
 local common = require "surefoot.provider.common"
+local glance = require "surefoot.gateway.glance"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 
@@ -91,8 +92,15 @@ local function judge(job, reply, variant)
   if reply.status < 200 or reply.status >= 300 then
     return nil, formats[variant.provider].judge(reply, (codec.decode(reply.body)))
   end
-  local fields, verdict = operation_of(job, variant).decode(reply, codec, job.request)
-  if fields and not inbound.streams and is_same(inbound, variant) then
+  local passed = not inbound.streams and is_same(inbound, variant)
+  local fields, verdict
+  if passed and codec.is_ours and inbound.format.path == "/chat/completions" and job.request == inbound.told then
+    fields = glance.read(reply.body, codec)
+  end
+  if not fields then
+    fields, verdict = operation_of(job, variant).decode(reply, codec, job.request)
+  end
+  if fields and passed then
     fields.verbatim = inbound.format.path
   end
   return fields, verdict
