@@ -30,7 +30,7 @@ local M = {}
 ---@class surefoot.Script
 ---@field after number?
 ---@field status integer?
----@field headers table<string, string>?
+---@field headers table<string, string | string[]>?
 ---@field body string | table | nil
 ---@field text string?
 ---@field events { at: number, data: string | table }[]?
@@ -101,7 +101,9 @@ local function header_lines(script)
   local lines = {}
   for name, value in pairs(script.headers) do
     name = name:lower()
-    lines[#lines + 1] = name .. ": " .. value .. "\r\n"
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      lines[#lines + 1] = name .. ": " .. one .. "\r\n"
+    end
     type_line = name == "content-type" and "" or type_line
   end
   lines[#lines + 1] = type_line

@@ -50,6 +50,15 @@ describe("surefoot.simulate", function()
     assert.not_equal(story(42), story(43))
   end)
 
+  it("sends a header as often as it has values", function()
+    local sim = surefoot.simulate { endpoints = { a = function(n)
+      if n == 1 then return { status = 429, headers = { ["Retry-After"] = { 5, "9" }, ["X-A"] = 1 } } end
+      return { text = "x" }
+    end } }
+    assert(sim:client({ retry = { jitter = "none" } }):chat "x")
+    assert.is_true(sim:now() >= 9 and sim:now() < 11, sim:now()) -- the larger of the two
+  end)
+
   it("puts events that only say what is in them into a stream", function()
     local function piece(delta, reason)
       return { id = "s", choices = { { index = 0, delta = delta, finish_reason = reason } } }
