@@ -163,7 +163,7 @@ describe("surefoot batch #once", function()
     write_input(60)
     result = run("--give-up-after", "0.5")
     assert.equal(2, result.status)
-    assert.matches("surefoot: give_up_after: expected a whole number", result.stderr)
+    assert.matches("surefoot: %-%-give%-up%-after: expected a whole number", result.stderr)
     result = run()
     assert.equal(1, result.status)
     assert.matches("58 rows answered, 2 failed\n60 rows in .* tokens, %$%d+%.%d+\n"

@@ -71,7 +71,7 @@ describe("surefoot simulate #once", function()
       ["wrong.lua: retry.max_attempts: "] = { "--config", "wrong.lua" },
       ['%-%-line: no line is named "c"'] = { "--config", "config.lua", "--line", "c" },
       ["%-%-line needs %-%-config"] = { "--line", "a" },
-      ["%-%-seeds: expected a whole number above 0, got 0"] = { "--seeds", "0" },
+      ["%-%-seeds: expected a whole number from 1 on, got 0"] = { "--seeds", "0" },
       ["%-%-workers: expected a whole number"] = { "-j", "x" },
     } do
       local result = run(unpack(words))

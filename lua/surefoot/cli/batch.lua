@@ -2,6 +2,7 @@
 -- in flight end, a second one cancels it, and the same command goes on where it was stopped.
 
 local interrupt = require "surefoot.cli.interrupt"
+local numbers = require "surefoot.cli.numbers"
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
 local tasks = require "surefoot.tasks"
@@ -35,11 +36,12 @@ function M.configure(command)
     :argname "FILE"
   command:flag("--retry-failed", "Ask again what failed before.")
   command:option("-j --concurrency", "Rows at a time (default, and at most: the client's concurrency.limit).")
-    :argname("N"):convert(tonumber)
+    :argname("N"):convert(numbers.number("--concurrency", { least = 1, whole = true }))
   command:option("--patience", "Seconds after the last answer that rows wait which cannot be sent (default: 600).")
-    :argname("SECONDS"):convert(tonumber)
+    :argname("SECONDS"):convert(numbers.number("--patience", { least = 0 }))
   command:option("--give-up-after", "Stop when so many rows have failed one after the other because of the line or the "
-    .. "account (default: 20; 0: never)."):argname("N"):convert(tonumber)
+    .. "account (default: 20; 0: never)."):argname("N")
+    :convert(numbers.number("--give-up-after", { least = 0, whole = true }))
   command:flag("--accept-changed-input", "Go on though lines were added to the input.")
   command:flag("--accept-repeated-ids", "Ask rows that have the same custom_id as well.")
   command:flag("--json", "Print the summary as JSON.")

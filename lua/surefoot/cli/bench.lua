@@ -2,11 +2,13 @@
 --- side with all of them.
 
 local asking = require "surefoot.cli.asking"
+local inputs = require "surefoot.cli.inputs"
 local interrupt = require "surefoot.cli.interrupt"
 local json = require "surefoot.json"
 local lines = require "surefoot.cli.lines"
 local loads = require "surefoot.cli.load"
 local mistakes = require "surefoot.cli.mistakes"
+local numbers = require "surefoot.cli.numbers"
 local outputs = require "surefoot.cli.outputs"
 local report = require "surefoot.cli.load_report"
 local settings = require "surefoot.cli.settings"
@@ -34,27 +36,20 @@ local FRAME = 0.25 -- seconds between two states of the live table
 local LINES = 10 -- seconds between two lines, where there is no terminal
 local QUESTION, ANSWER_TOKENS = "Say hello in one word.", 16
 
-local function positive(name, whole)
-  return function(given)
-    local number = tonumber(given)
-    if number and number > 0 and number < math.huge and (not whole or number % 1 == 0) then
-      return number
-    end
-    return nil, ("%s: expected a %snumber above 0, got %s"):format(name, whole and "whole " or "", given)
-  end
-end
+local ABOVE, WHOLE = { above = 0 }, { least = 1, whole = true }
 
 --- Adds the arguments.
 ---@param command table of argparse
 function M.configure(command)
   command:option("-n --calls", "How many calls (default: 100, unless --seconds is given)."):argname("N")
-    :convert(positive("--calls", true))
-  command:option("--seconds", "For how long calls begin."):argname("S"):convert(positive "--seconds")
+    :convert(numbers.number("--calls", WHOLE))
+  command:option("--seconds", "For how long calls begin."):argname("S"):convert(numbers.number("--seconds", ABOVE))
   command:option("-j --concurrency", "Calls at a time."):argname("N"):default("10")
-    :convert(positive("--concurrency", true))
+    :convert(numbers.number("--concurrency", WHOLE))
   command:option("--rate", "Calls a second, due whether or not those before have ended (default: as fast as they can).")
-    :argname("R"):convert(positive "--rate")
-  command:option("--deadline", "Seconds that a call may take."):argname("S"):convert(positive "--deadline")
+    :argname("R"):convert(numbers.number("--rate", ABOVE))
+  command:option("--deadline", "Seconds that a call may take."):argname("S")
+    :convert(numbers.number("--deadline", ABOVE))
   command:flag("--stream", "Ask for streams, and tell the time to the first token.")
   command:option("-p --prompts", "File of questions, one a line: texts, or requests as JSON; asked in turn.")
     :argname "FILE"
@@ -86,19 +81,13 @@ local function request_of(line, place)
 end
 
 local function read_requests(path)
-  local file, problem = io.open(path, "r")
-  if not file then
+  local list = {}
+  local well, problem = inputs.lines(path, function(line, place)
+    list[#list + 1] = request_of(line, ("%s:%d"):format(path, place))
+  end)
+  if not well then
     fail("%s", problem)
-  end
-  local list, number = {}, 0
-  for line in file:lines() do
-    number = number + 1
-    if line:find "%S" then
-      list[#list + 1] = request_of(line, ("%s:%d"):format(path, number))
-    end
-  end
-  file:close()
-  if #list == 0 then
+  elseif #list == 0 then
     fail("%s: there is no question in it", path)
   end
   return list

@@ -3,6 +3,7 @@
 
 local asking = require "surefoot.cli.asking"
 local interrupt = require "surefoot.cli.interrupt"
+local numbers = require "surefoot.cli.numbers"
 local process = require("surefoot.binding").process
 local settings = require "surefoot.cli.settings"
 local surefoot = require "surefoot"
@@ -29,7 +30,7 @@ function M.configure(command)
   command:flag("--no-stream", "Ask for the answer as a whole.")
   command:flag("-v --verbose", "Tell line, attempts, tokens, cost and time.")
   command:option("--deadline", "Seconds that an answer may take, with all attempts."):argname("SECONDS")
-    :convert(tonumber)
+    :convert(numbers.number("--deadline", { above = 0 }))
   asking.options(command)
   settings.options(command)
 end

@@ -3,6 +3,7 @@
 local figures = require "surefoot.cli.figures"
 local book = require "surefoot.cli.offers"
 local mistakes = require "surefoot.cli.mistakes"
+local numbers = require "surefoot.cli.numbers"
 local prices = require "surefoot.prices"
 local surefoot = require "surefoot"
 local tables = require "surefoot.cli.tables"
@@ -26,27 +27,22 @@ local M = {
 
 local MONTH = 30 -- days
 
-local function number(name, least)
-  return function(given)
-    local value = tonumber(given)
-    if value and value >= least and value < math.huge then
-      return value
-    end
-    return nil, ("%s: expected a number from %g on, got %s"):format(name, least, given)
-  end
-end
-
 --- Adds the arguments.
 ---@param command table of argparse
 function M.configure(command)
   command:argument("files", "Files of answers, one a line; - is standard input."):args "*"
-  command:option("-n --calls", "Calls a month."):argname("N"):convert(number("--calls", 1))
-  command:option("--input", "Tokens of a call's input."):argname("T"):convert(number("--input", 0))
-  command:option("--cached", "How many of these come from the cache."):argname("T"):convert(number("--cached", 0))
-  command:option("--output", "Tokens of a call's output."):argname("T"):convert(number("--output", 0))
+  command:option("-n --calls", "Calls a month."):argname("N")
+    :convert(numbers.number("--calls", { least = 1 }))
+  command:option("--input", "Tokens of a call's input."):argname("T")
+    :convert(numbers.number("--input", { least = 0 }))
+  command:option("--cached", "How many of these come from the cache."):argname("T")
+    :convert(numbers.number("--cached", { least = 0 }))
+  command:option("--output", "Tokens of a call's output."):argname("T")
+    :convert(numbers.number("--output", { least = 0 }))
   command:option("--days", "How many days the files are of: the month is taken from that."):argname("D")
-    :convert(number("--days", 0.01))
-  command:option("--rate", "Yuan that a dollar costs: shows yuan as well."):argname("R"):convert(number("--rate", 0.01))
+    :convert(numbers.number("--days", { least = 0.01 }))
+  command:option("--rate", "Yuan that a dollar costs: shows yuan as well."):argname("R")
+    :convert(numbers.number("--rate", { least = 0.01 }))
   command:option("-m --model", "Model; may be given several times."):argname("NAME"):count "*"
   command:option("-c --config", "Lua file that returns the configuration."):argname "FILE"
   command:flag("--json", "Print it as JSON.")

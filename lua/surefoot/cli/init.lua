@@ -97,6 +97,10 @@ end
 
 -- argparse knows slips of one letter only.
 local function mistake_of(message, list)
+  local negative = message:match "^unknown option '(%-[%d.]+)'"
+  if negative then
+    return ("no number below 0 makes sense here: %s"):format(negative)
+  end
   local unknown = message:match "^unknown command '(.-)'"
   if not unknown then
     return message

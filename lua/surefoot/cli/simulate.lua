@@ -7,6 +7,7 @@ local core = require "surefoot.binding"
 local crew = require "surefoot.fleet.crew"
 local interrupt = require "surefoot.cli.interrupt"
 local mistakes = require "surefoot.cli.mistakes"
+local numbers = require "surefoot.cli.numbers"
 local outputs = require "surefoot.cli.outputs"
 local report = require "surefoot.cli.simulate_report"
 local scenarios = require "surefoot.fleet.scenarios"
@@ -37,15 +38,7 @@ M.description = "Plays fleets of clients on modelled lines that slow down, fail 
 local QUICK = 0.1 -- of the seeds
 local LINES = 10 -- seconds between two lines, where there is no terminal
 
-local function whole(name)
-  return function(given)
-    local number = tonumber(given)
-    if number and number >= 1 and number <= 1e6 and number % 1 == 0 then
-      return number
-    end
-    return nil, ("%s: expected a whole number above 0, got %s"):format(name, given)
-  end
-end
+local WHOLE = { least = 1, whole = true }
 
 --- Adds the arguments.
 ---@param command table of argparse
@@ -54,10 +47,10 @@ function M.configure(command)
   command:option("-c --config", "Lua file whose policies are compared."):argname "FILE"
   command:option("--line", "Compare those of this line of it (default: its first)."):argname "NAME"
   command:option("--seeds", "Play each configuration with so many seeds (default: as many as its mark needs).")
-    :argname("N"):convert(whole "--seeds")
+    :argname("N"):convert(numbers.number("--seeds", WHOLE))
   command:flag("--quick", "A tenth of the seeds: a look, less sure.")
   command:option("-j --workers", "Processes (default: one for each processor)."):argname("N")
-    :convert(whole "--workers")
+    :convert(numbers.number("--workers", WHOLE))
   command:option("--svg", "Draw plots into this folder."):argname "DIR"
   command:option("--json", "Write the table as JSON; - is standard output."):argname "FILE"
   command:flag("--list", "Only list the scenarios.")

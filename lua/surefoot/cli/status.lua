@@ -56,6 +56,8 @@ local function has(list, name)
   return false
 end
 
+local FEW = 5 -- names in a message
+
 local function missing(name)
   local own, others = names()
   if has(others, name) then
@@ -63,7 +65,8 @@ local function missing(name)
   end
   local near = text.hint(name, own)
   if near == "" then
-    near = #own > 0 and ", only by " .. table.concat(own, ", ") or ", nor anything else"
+    near = #own > FEW and "; surefoot status lists what is" or #own > 0 and ", only by " .. table.concat(own, ", ")
+      or ", nor anything else"
   end
   return ("nothing is shared by the name %q%s"):format(name, near)
 end

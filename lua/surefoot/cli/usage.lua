@@ -2,6 +2,7 @@
 --- surefoot chat --json, or the providers' own documents. Rows without usage (failures) are counted, and left out.
 
 local anthropic = require "surefoot.provider.anthropic_answer"
+local inputs = require "surefoot.cli.inputs"
 local json = require "surefoot.json"
 local openai = require "surefoot.provider.openai_answer"
 local responses = require "surefoot.provider.responses_answer"
@@ -35,34 +36,21 @@ end
 ---@return integer? without rows that have no usage
 ---@return string? problem
 function M.read(path, each)
-  local file, problem = io.stdin, nil
-  if path ~= "-" then
-    file, problem = io.open(path, "r")
-  end
-  if not file then
-    return nil, problem
-  end
-  local without, number = 0, 0
-  for line in file:lines() do
-    number = number + 1
-    if line:find "%S" then
-      local row = json.decode(line)
-      if type(row) ~= "table" then
-        return nil, ("%s:%d: expected a JSON object"):format(path, number)
-      end
-      local document = document_of(row)
-      local usage = document and usage_of(document.usage)
-      if usage and type(document.model) == "string" then
-        each(document.model, usage)
-      else
-        without = without + 1
-      end
+  local without = 0
+  local well, problem = inputs.lines(path, function(line, number)
+    local row = json.decode(line)
+    if type(row) ~= "table" then
+      return ("%s:%d: expected a JSON object"):format(path, number)
     end
-  end
-  if path ~= "-" then
-    file:close()
-  end
-  return without
+    local document = document_of(row)
+    local usage = document and usage_of(document.usage)
+    if usage and type(document.model) == "string" then
+      each(document.model, usage)
+    else
+      without = without + 1
+    end
+  end)
+  return well and without, problem
 end
 
 return M
