@@ -193,3 +193,21 @@ describe("a gateway with keys #once", function()
     assert.equal(200, lab.ask(n, "/status", nil, { Authorization = "Basic " .. basic }).status)
   end)
 end)
+
+describe("a gateway that counts, before a line that refuses stream_options, #once", function()
+  it("asks it for nothing more than the caller does", function()
+    local p = provider.start()
+    local n = lab.start(([[{ base_url = "%s", preset = "mistral", api_key = "sk-upstream", http_version = "1.1",
+      gateway = { keys = { { name = "a", key = "%s", rate = { tokens_per_minute = 1e6 } } },
+        models = { m = true, changed = { model = "m", request = { temperature = 0.5 } } } } }]])
+      :format(p.lines.a.url, A))
+    for _, model in ipairs { "m", "changed" } do
+      local response = lab.ask(n, "/v1/chat/completions", lab.question("hello", { model = model, stream = true }),
+        { Authorization = "Bearer " .. A })
+      assert.equal("echo: hello", (lab.text(response.body)))
+      assert.is_nil(cjson.decode(p:counters("a").last_body).stream_options)
+    end
+    n:stop()
+    p:stop()
+  end)
+end)

@@ -33,11 +33,11 @@ local NOTHING = common.NOTHING
 
 -- ---------------------------------------------------------------------------------------------------------- requests
 
-local function text_with_model(inbound, model, codec)
+local function text_with_model(inbound, model, options, codec)
   local body = inbound.body
-  if inbound.wants_usage then
+  if options then
     return body:sub(1, inbound.first - 1) .. codec.encode(model) .. ',"stream_options":'
-      .. codec.quick(inbound.wants_usage) .. body:sub(inbound.last + 1)
+      .. codec.quick(options) .. body:sub(inbound.last + 1)
   elseif model == inbound.context.model then
     return body
   end
@@ -46,20 +46,21 @@ end
 
 -- The caller's bytes, for a line of its own format.
 local function pass(inbound, variant, changes, codec)
-  local model = variant.model or inbound.context.model
+  local model, options = variant.model or inbound.context.model, inbound.wants_usage
   local body, problem
+  if options and variant.traits.quirks.no_stream_options then
+    options = nil
+  end
   if changes or inbound.is_marked then
     local document = inbound.context.document
     document = common.changed(inbound.is_marked and inbound.format.as_native(document) or document, model, changes)
-    if inbound.wants_usage and document.stream_options == nil then
-      document.stream_options = inbound.wants_usage
-    end
+    document.stream_options = document.stream_options or options
     body, problem = codec.encode(document)
     if not body then
       return nil, problem
     end
   else
-    body = text_with_model(inbound, model, codec)
+    body = text_with_model(inbound, model, options, codec)
   end
   local headers_of = formats[variant.provider].headers
   local headers = headers_of and headers_of(variant, inbound.streams)
