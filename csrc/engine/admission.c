@@ -291,6 +291,7 @@ void sf_admission_release(sf_attempt *attempt, sf_slot_effect effect, int64_t no
   sf_endpoint *endpoint = sf_attempt_endpoint(attempt);
   return_slots(call->client, endpoint, now, effect, now - attempt->started_ns);
   sf_numbers_leave(&endpoint->numbers);
+  if (attempt->stream.committed) endpoint->comeback.answering--;
   call->client->exchanges--;
   sf_client_touch(call->client);
 }

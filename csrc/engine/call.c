@@ -261,6 +261,7 @@ void sf_call_commit(sf_call *call, uint32_t number)
     sf_attempt *loser = call->live != attempt ? call->live : attempt->next;
     sf_attempt_drop(loser, sf_hedge_loser(loser), SF_KIND_CANCELLED, -1);
   }
+  sf_comeback_answers(attempt, sf_engine_now(call->engine));
   sf_call_event(call, SF_EVENT_FIRST_TOKEN, number, sf_attempt_trail(attempt)->endpoint, SF_KIND_OK,
                 attempt->first_token_ns - attempt->started_ns, 0);
   if (!attempt->ended) sf_attempt_phase_begins(attempt);

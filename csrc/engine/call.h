@@ -368,6 +368,8 @@ bool sf_admission_is_waited_for(const sf_client *client, uint32_t endpoint);
 void sf_comeback_shut(sf_client *client, sf_endpoint *endpoint); /* a call was refused: its circuit is not closed */
 void sf_comeback_watch(sf_client *client, int64_t now);          /* before those who wait are looked at */
 bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint);
+/* Its first token was shown. */
+void sf_comeback_answers(sf_attempt *attempt, int64_t now);
 /* First when its slot is given back, so that no other takes its place before a failure is heard; then when it is judged. */
 void sf_comeback_report(sf_attempt *attempt, sf_breaker_effect effect, int64_t now);
 

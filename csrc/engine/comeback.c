@@ -3,6 +3,9 @@
  * it closes: they go on a ramp (policy/ramp.h), which ends when nobody waits for the line any more. A line that comes back
  * while nobody waits has none, so what an idle client begins with is never held back.
  *
+ * A stream that has shown its first token takes no part of the window: it may go on for minutes, and tells already how
+ * the line does. A call that is away to be encoded does: else all who wait would be, and come back to an empty queue.
+ *
  * The state is the client's own, also where the circuit is common to several processes: each has its own who wait.
  */
 #include "call.h"
@@ -40,8 +43,15 @@ void sf_comeback_watch(sf_client *client, int64_t now)
 
 bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint)
 {
+  const sf_comeback *comeback = &endpoint->comeback;
   return stage_of(client, endpoint) != SF_COMEBACK_RAMP ||
-         sf_ramp_admits(&endpoint->comeback.ramp, endpoint->numbers.in_flight);
+         sf_ramp_admits(&comeback->ramp, endpoint->numbers.in_flight - comeback->answering + comeback->encoding);
+}
+
+void sf_comeback_answers(sf_attempt *attempt, int64_t now)
+{
+  if (attempt->slots_held) sf_attempt_endpoint(attempt)->comeback.answering++;
+  sf_comeback_report(attempt, SF_BREAKER_OK, now);
 }
 
 void sf_comeback_report(sf_attempt *attempt, sf_breaker_effect effect, int64_t now)

@@ -99,10 +99,17 @@ static void leave(sf_queue *queue, sf_call *call)
   if (line_up->first == NULL && !queue->pumping) drop_line_up(queue, line_up);
 }
 
+/* The line that a call is encoded for. */
+static sf_comeback *encoded_for(const sf_call *call)
+{
+  return &call->client->endpoints[call->plan->targets[call->wanted].endpoint].comeback;
+}
+
 void sf_queue_leave(sf_call *call)
 {
-  if (call->line_up == NULL) return;
-  leave(&call->client->queue, call);
+  if (call->state == SF_CALL_ENCODING) encoded_for(call)->encoding--;
+  else if (call->line_up != NULL) leave(&call->client->queue, call);
+  else return;
   sf_client_touch(call->client);
 }
 
@@ -126,6 +133,7 @@ static sf_admission try(sf_call *call, int64_t now, sf_blockage *blockage)
   if (result != SF_BLOCKED && call->line_up != NULL) leave(&call->client->queue, call);
   if (result == SF_NEEDS_ENCODE) {
     call->state = SF_CALL_ENCODING;
+    encoded_for(call)->encoding++;
     sf_waiter_wake(call->engine, &call->waiter);
   } else if (result == SF_HOPELESS) {
     refuse(call, blockage->kind, blockage->until_ns,
@@ -185,7 +193,11 @@ void sf_queue_enter(sf_call *call)
   sf_queue *queue = &client->queue;
   int64_t now = sf_engine_now(call->engine);
   sf_blockage blockage;
-  bool first = queue->count == 0;
+  bool first = queue->count == 0, encoded = call->state == SF_CALL_ENCODING;
+  if (encoded) {
+    encoded_for(call)->encoding--;
+    call->state = SF_CALL_WAITING;
+  }
   queue->spell += first;
   if (call->arrival == 0) call->arrival = ++queue->order;
   if (first && try(call, now, &blockage) != SF_BLOCKED) return;
@@ -199,7 +211,7 @@ void sf_queue_enter(sf_call *call)
   }
   if (first) {
     set_timer(client, note_blockage(call->line_up, &blockage, now));
-  } else if (call->line_up->first == call) {
+  } else if (encoded || call->line_up->first == call) {
     sf_queue_pump(client);
   } else if (refuse_hasty(call)) {
     return;

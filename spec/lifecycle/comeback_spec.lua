@@ -115,6 +115,38 @@ describe("a line that comes back", function()
     assert.equal("1 1 2 4", rounds(lab, 6, 8))
   end)
 
+  it("is asked anew when the first token comes, however long a stream goes on", function()
+    local function token(at)
+      return { at = at, data = { choices = { { index = 0, delta = { content = "x" } } } } }
+    end
+    local long = { events = { token(0.5), token(20), { at = 20, data = { choices = { { index = 0,
+      finish_reason = "stop", delta = {} } } } }, { at = 20, data = "[DONE]" } } }
+    local lab = sim.lab({ a = { bad, ok, long } }, { retry = once, breaker = one })
+    lab.client:chat "Hi"
+    lab:start()
+    for _ = 1, 31 do
+      lab.sim:spawn(function()
+        assert(assert(lab.client:stream "Hi"):result())
+      end)
+    end
+    lab.sim:run()
+    assert.equal("1 1 2 4 8 16", rounds(lab, 2))
+    assert.equal(28, lab.sim:now()) -- the last went at 8
+  end)
+
+  it("gets no more of those whose request has yet to be written for it", function()
+    local lab = sim.lab({ a = bad, b = { bad, ok } }, { retry = { max_attempts = 2 }, breaker = one, model = "x",
+      endpoints = { { name = "a", breaker = { recovery_timeout = 60 } }, { name = "b", models = { x = "y" } } } })
+    held(lab, 1)
+    lab:pass(5.5) -- the probe is out: these are not written for b while they come
+    for _ = 1, 32 do
+      lab:start()
+    end
+    lab.sim:run()
+    assert.equal("1 1 2 4 8 16 1", rounds(lab, 3))
+    assert.equal(33, lab.client:stats().successes)
+  end)
+
   it("leaves what it may not have yet to the next route", function()
     local lab = sim.lab({ a = { bad, ok }, b = ok }, { retry = once, breaker = one, model = "x", fallbacks = { "y" },
       endpoints = { { name = "a", models = { "x" } }, { name = "b", models = { "y" }, concurrency = { limit = 2 } } } })
