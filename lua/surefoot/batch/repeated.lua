@@ -1,5 +1,6 @@
 --- Rows of an input that call themselves by the same name: their answers could not be told apart. It is found out
---- before anything is asked, in the rows that come first; in memory are their names, for as long as that takes.
+--- before anything is asked, in the rows that come first. In memory is a number for each of them, for as long as that
+--- takes; the file is read again where two are the same.
 
 local binding = require "surefoot.binding"
 local lines = require "surefoot.batch.lines"
@@ -27,28 +28,60 @@ local function told(path, order, by_name)
     path, table.concat(parts, "; "), #order > TOLD and ("; and %d more"):format(#order - TOLD) or "")
 end
 
--- Every name that stands there more than once, with its lines.
-local function find(reader, codec, pause)
-  local first, order, by_name = {}, {}, {}
+-- A number for a name: two names hardly have the same.
+local function digest(name)
+  local a, b = 1, 7
+  for i = 1, #name do
+    local byte = name:byte(i)
+    a, b = (a * 257 + byte) % 4294967291, (b * 65599 + byte) % 2097143
+  end
+  return a * 2097152 + b
+end
+
+-- Calls `each` with the names that rows give themselves, and their lines.
+local function names_of(file, codec, pause, each)
+  local reader = lines.new(file, LONGEST)
   for count = 1, MOST do
     local text = reader:next()
     if not text then
-      break
+      return
     end
     local id = not reader.cut and text:find('id"', 1, true) and rows.own_id(codec.decode(text))
-    local name = id and (type(id) == "string" and ("%q"):format(id) or tostring(id))
-    if name and not first[name] then
-      first[name] = reader.number
-    elseif name then
-      if not by_name[name] then
-        order[#order + 1], by_name[name] = name, { first[name] }
-      end
-      table.insert(by_name[name], reader.number)
+    if id then
+      each(type(id) == "string" and ("%q"):format(id) or tostring(id), reader.number)
     end
     if count % AT_ONCE == 0 then
       pause()
     end
   end
+end
+
+-- Numbers of names that may stand there more than once; nil: none does.
+local function suspects(file, codec, pause)
+  local digests, found = {}, nil
+  names_of(file, codec, pause, function(name)
+    digests[#digests + 1] = digest(name)
+  end)
+  table.sort(digests)
+  for i = 2, #digests do
+    if digests[i] == digests[i - 1] then
+      found = found or {}
+      found[digests[i]] = true
+    end
+  end
+  return found
+end
+
+-- The names among those that do, in order, and the lines of each.
+local function repeated(file, codec, pause, found)
+  local order, by_name = {}, {}
+  names_of(file, codec, pause, function(name, number)
+    local list = found[digest(name)] and (by_name[name] or {})
+    if list then
+      by_name[name], list[#list + 1] = list, number
+      order[#order + 1] = #list == 2 and name or nil
+    end
+  end)
   return order, by_name
 end
 
@@ -63,9 +96,13 @@ function M.find(path, codec, pause)
   if not status or not status.is_regular then
     return nil -- who opens it for good tells why
   end
-  local order, by_name = find(lines.new(file, LONGEST), codec, pause)
+  local found, problem = suspects(file, codec, pause), nil
+  if found then
+    local order, by_name = repeated(file, codec, pause, found)
+    problem = order[1] and told(path, order, by_name)
+  end
   file:close()
-  return order[1] and told(path, order, by_name) or nil
+  return problem or nil
 end
 
 return M
