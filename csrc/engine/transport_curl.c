@@ -356,11 +356,12 @@ static void end_dry(sf_curl *curl, int64_t now)
   }
 }
 
+/* Both ways: libcurl 8 reads once more where it may still send. */
 static void transport_pause(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
   const sf_carrier *carrier = exchange->carrier;
-  if (carrier != NULL) curl_easy_pause(carrier->easy, CURLPAUSE_RECV);
+  if (carrier != NULL) curl_easy_pause(carrier->easy, CURLPAUSE_ALL);
 }
 
 /* What libcurl held back is handed up from here. */

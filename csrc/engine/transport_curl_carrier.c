@@ -221,13 +221,15 @@ static bool set_addresses(sf_carrier *carrier, const sf_line *line)
   return ok;
 }
 
+/* Without TLS nothing negotiates: who asks for 2, and waits for the first connection, would wait for its answer, and the
+ * sound libcurl has to be told that the server knows 2; an older one fails all requests but the first on such a one. */
 static long http_version(const sf_request *request)
 {
   sf_http_version version = request->line->http_version;
-  if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && !sf_carrier_http2_sound())) return CURL_HTTP_VERSION_1_1;
-  if (is_tls(request->url) || version == SF_HTTP_AUTO) return CURL_HTTP_VERSION_2TLS;
-  /* without TLS nothing negotiates; and 7.88 fails all requests but the first on such a connection */
-  return sf_carrier_http2_sound() ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_1_1;
+  bool tls = is_tls(request->url), sound = sf_carrier_http2_sound();
+  if (version == SF_HTTP_1_1 || (version == SF_HTTP_AUTO && !(tls && sound))) return CURL_HTTP_VERSION_1_1;
+  if (tls) return CURL_HTTP_VERSION_2TLS;
+  return sound ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : CURL_HTTP_VERSION_1_1;
 }
 
 /* The hosts to be reached without a proxy: none where one was given, whatever the environment says; all where there is

@@ -230,7 +230,7 @@ M.top = {
   { name = "tls", type = "table", endpoint = true, fields = tls, default = {}, doc = "certificates" },
   { name = "dns", type = "table", endpoint = true, fields = dns, default = {}, doc = "name lookup" },
   { name = "http_version", type = "enum", endpoint = true, values = { "auto", "1.1", "2" }, default = "auto",
-    doc = "auto: 2 where libcurl is 8.6 or newer, else 1.1" },
+    doc = "auto: 2 over TLS where libcurl is 8.6 or newer, else 1.1" },
   { name = "keepalive", type = "table", default = {}, doc = "connections between requests", fields = {
     { name = "idle", type = "seconds", min = 0, max = 86400, default = 50, doc = "kept this long unused" },
     { name = "age", type = "seconds", min = 0, max = 86400, default = 600, doc = "and never longer than this" },
