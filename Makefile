@@ -109,7 +109,7 @@ build/surefoot: Makefile
 	@printf '%s\n' '#!/usr/bin/env lua5.4' \
 	  'package.path = "$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;" .. package.path' \
 	  'package.cpath = "$(CURDIR)/build/lua5.4/?.so;" .. package.cpath' \
-	  'os.exit(require("surefoot.cli").main(arg), true)' > $@
+	  'require "surefoot.cli.program"' > $@
 	@chmod +x $@
 
 # The machine may lack everything until `deps` has run, so these look around in a second make.

@@ -5,6 +5,17 @@ local process = require "spec.support.process"
 
 local unpack = table.unpack or unpack
 
+describe("Ctrl-C #once", function()
+  it("while the program is being loaded is no error", function()
+    local result = env.run({ "build/surefoot", "--version" }, { env = {
+      LUA_INIT = [[package.preload["surefoot.binding"] = function() error "interrupted!" end]] } })
+    assert.same({ 130, "", "" }, { result.status, result.stdout, result.stderr })
+    result = env.run({ "build/surefoot", "--version" }, { env = {
+      LUA_INIT = [[package.preload["surefoot.binding"] = function() error("no core", 0) end]] } })
+    assert.same({ 1, "", "no core\n" }, { result.status, result.stdout, result.stderr })
+  end)
+end)
+
 describe("a mistake on the command line #once", function()
   local dir
 
