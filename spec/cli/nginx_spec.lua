@@ -61,7 +61,8 @@ describe("nginx.write", function()
       assert.is_nil(format:find(word, 1, true), word)
     end
     has(format, '"uri":$surefoot_uri,')
-    has(format, '"input_tokens":$surefoot_input_tokens_or_null')
+    has(format, '"request_time":$request_time,$surefoot_members}')
+    has(write(), [[map "" $surefoot_members { default '"request_id":null,"key":null,"model":null,"endpoint":null,]])
   end)
 end)
 

@@ -1,5 +1,6 @@
 --- One request of a caller as the gateway keeps it: how it is answered where it fails, how it is counted at the end.
 
+local access = require "surefoot.gateway.access"
 local call = require "surefoot.call"
 local failures = require "surefoot.gateway.errors"
 local prices = require "surefoot.prices"
@@ -55,35 +56,6 @@ local function leave(exchange, usage, cost)
   end
 end
 
--- A word as it may stand between the quotes of the log, which nginx writes as it is.
-local function plain(word)
-  return type(word) == "string" and word:find '["\\%c]' and word:gsub('["\\]', "\\%0"):gsub("%c", "?") or word
-end
-
-local NOTED = { "model", "endpoint", "key", "kind", "attempts", "input_tokens", "output_tokens" }
-local VARIABLES = {}
-for i, name in ipairs(NOTED) do
-  VARIABLES[i] = "surefoot_" .. name
-end
-
--- The variables of nginx's access log.
-local function note(numbers, id)
-  local var = ngx.var
-  for i = 1, #NOTED do
-    local value = numbers[NOTED[i]]
-    if value then
-      var[VARIABLES[i]] = plain(value)
-    end
-  end
-  var.surefoot_request_id = plain(id)
-  if numbers.cost then
-    var.surefoot_cost = ("%.6f"):format(numbers.cost)
-  end
-  if numbers.first_token then
-    var.surefoot_first_token = ("%.3f"):format(numbers.first_token)
-  end
-end
-
 --- Counts the request, once: also when nginx ended it.
 ---@param exchange surefoot.gateway.Exchange
 function M.settle(exchange)
@@ -110,7 +82,7 @@ function M.settle(exchange)
   }
   exchange.gateway.tally:ended(numbers)
   if exchange.gateway.logs then
-    note(numbers, exchange.id)
+    ngx.var.surefoot_members = access.members(exchange.id, numbers)
   end
 end
 

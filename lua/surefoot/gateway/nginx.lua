@@ -1,14 +1,12 @@
 --- The configuration of a gateway's nginx, as text: pure. What the machine has for it is found by surefoot.cli.nginx.
 --
--- The variables of nginx that it declares are filled by the gateway and end in the access log, one line of JSON
--- a request, where what is not known is null. nginx escapes all or nothing there: what is not surefoot's own has no
--- character that would have to be. Bodies, queries, headers and keys are in no log.
+-- The access log has one line of JSON a request, where what is not known is null; what the gateway knows is in one
+-- variable. nginx escapes all or nothing there: what is not surefoot's own has no character that would have to be.
+-- Bodies, queries, headers and keys are in no log.
+
+local access = require "surefoot.gateway.access"
 
 local M = {}
-
--- Variables of serve, in the order of the log.
-local WORDS = { "request_id", "key", "model", "endpoint", "kind" }
-local NUMBERS = { "attempts", "input_tokens", "output_tokens", "cost", "first_token" }
 
 -- Where nginx itself refuses a request. 494: headers that are too large. `early`: its line was not read to the end, so
 -- that there is no URL yet with which a named location could be asked.
@@ -52,40 +50,17 @@ local function each(list, format)
   return table.concat(lines, "\n")
 end
 
--- nginx has no variables without a source: those of serve are maps that map nothing.
-local function variables()
-  local lines = {
-    [[  map $request_uri $surefoot_uri {]],
-    [[    "~^(?<surefoot_path>[!#-\[\]-~]+?)(\?|[^!#-\[\]-~]|$)" '"$surefoot_path"'; default null; }]],
-    [[  map $request_method $surefoot_method { "" null; default '"$request_method"'; }]],
-  }
-  for _, name in ipairs(WORDS) do
-    lines[#lines + 1] = ('  map "" $surefoot_%s { default ""; }'):format(name)
-    lines[#lines + 1] = ([[  map $surefoot_%s $surefoot_%s_or_null { "" null; default '"$surefoot_%s"'; }]])
-      :format(name, name, name)
-  end
-  for _, name in ipairs(NUMBERS) do
-    lines[#lines + 1] = ('  map "" $surefoot_%s { default ""; }'):format(name)
-    lines[#lines + 1] = ('  map $surefoot_%s $surefoot_%s_or_null { "" null; default $surefoot_%s; }')
-      :format(name, name, name)
-  end
-  return table.concat(lines, "\n")
-end
+-- nginx has no variables without a source: that of serve is a map that maps nothing.
+local VARIABLES = ([[
+  map $request_uri $surefoot_uri {
+    "~^(?<surefoot_path>[!#-\[\]-~]+?)(\?|[^!#-\[\]-~]|$)" '"$surefoot_path"'; default null; }
+  map $request_method $surefoot_method { "" null; default '"$request_method"'; }
+  map "" $surefoot_members { default '%s'; }]]):format(access.members(nil, {}))
 
-local function log_format()
-  local fields = {
-    '"time":"$time_iso8601"', '"remote_addr":"$remote_addr"', '"method":$surefoot_method', '"uri":$surefoot_uri',
-    '"status":$status', '"bytes":$body_bytes_sent', '"request_time":$request_time',
-  }
-  for _, name in ipairs(WORDS) do
-    fields[#fields + 1] = ('"%s":$surefoot_%s_or_null'):format(name, name)
-  end
-  for _, name in ipairs(NUMBERS) do
-    fields[#fields + 1] = ('"%s":$surefoot_%s_or_null'):format(name, name)
-  end
-  return ("  log_format surefoot escape=none\n    '{%s'\n    ',%s}';"):format(
-    table.concat(fields, ",", 1, 7), table.concat(fields, ",", 8))
-end
+local LOG_FORMAT = [[
+  log_format surefoot escape=none
+    '{"time":"$time_iso8601","remote_addr":"$remote_addr","method":$surefoot_method,"uri":$surefoot_uri,'
+    '"status":$status,"bytes":$body_bytes_sent,"request_time":$request_time,$surefoot_members}';]]
 
 -- Errors of nginx's own, in the shape that OpenAI's and Anthropic's clients both read.
 local function refusals()
@@ -242,7 +217,7 @@ function M.write(options)
     error_log = options.error_log and path(options.error_log, "the error log") or "stderr",
     level = options.log_level or "warn",
     environment = each(options.environment, function(name) return "env " .. name .. ";" end),
-    variables = variables(), log_format = log_format(), refusals = refusals(),
+    variables = VARIABLES, log_format = LOG_FORMAT, refusals = refusals(),
     access_log = access_log(options.access_log or "/dev/stdout"),
     max_body_bytes = most,
     lua_path = ("'%s;;%s'"):format(options.lua_path and options.lua_path .. ";" or "", options.fallback_path or ""),
