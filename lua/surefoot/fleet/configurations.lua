@@ -1,6 +1,8 @@
 -- The configurations that are compared: from a client that never retries to surefoot's defaults, and one of the
 -- user's own. All share the same timeouts, unless the user's says otherwise; what is not named is off.
 
+local copy = require "surefoot.copy"
+
 local M = {}
 
 local function naive(retry)
@@ -29,17 +31,9 @@ M.CONTROL, M.DEFAULTS, M.OWN = "no retry", "defaults", "yours"
 --- What the user's configuration is compared with, and itself.
 M.compared = { M.CONTROL, M.DEFAULTS, M.OWN }
 
-local function copy_of(t)
-  local copy = {}
-  for key, value in pairs(t or {}) do
-    copy[key] = value
-  end
-  return copy
-end
-
 -- The timeouts that are given over those of all, in a world where everything is `faster` times as fast.
 local function timeouts(common, given, faster)
-  local merged = copy_of(common)
+  local merged = copy(common or {})
   for name, seconds in pairs(given or {}) do
     merged[name] = seconds / (faster or 1)
   end
@@ -53,11 +47,10 @@ end
 ---@param faster number? how much shorter than real ones these timeouts are: so are the user's
 ---@return table
 function M.with(name, timeout, own, faster)
-  local config = copy_of(name == M.OWN and own or assert(M.by_name[name], name))
+  local config = copy(name == M.OWN and own or assert(M.by_name[name], name))
   config.timeout = timeouts(timeout, config.timeout, faster)
   if config.each_line then
-    config.each_line = copy_of(config.each_line)
-    config.each_line.timeout = timeouts(nil, config.each_line.timeout, faster)
+    config.each_line = copy(config.each_line, { timeout = timeouts(nil, config.each_line.timeout, faster) })
   end
   return config
 end

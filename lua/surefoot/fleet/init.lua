@@ -5,7 +5,9 @@
 -- nothing is sent after the deadline or after the call has settled, no call makes more attempts than allowed, no client
 -- retries more than its budget can have paid for. At the end every call has settled once, and every slot is back.
 
+local copy = require "surefoot.copy"
 local random = require "surefoot.fleet.random"
+local sorted = require "surefoot.sorted"
 local surefoot = require "surefoot"
 
 local M = {}
@@ -176,22 +178,12 @@ local function spread(config, lines)
   if not config.each_line then
     return config
   end
-  local copy, names = {}, {}
-  for key, value in pairs(config) do
-    copy[key] = value
+  local whole = copy(config, { endpoints = {} })
+  whole.each_line = nil
+  for i, name in ipairs(sorted(lines)) do
+    whole.endpoints[i] = copy(config.each_line, { name = name })
   end
-  for name in pairs(lines) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  copy.endpoints, copy.each_line = {}, nil
-  for i, name in ipairs(names) do
-    copy.endpoints[i] = { name = name }
-    for key, value in pairs(config.each_line) do
-      copy.endpoints[i][key] = value
-    end
-  end
-  return copy
+  return whole
 end
 
 local function new_client(world, index)

@@ -1,6 +1,7 @@
 -- Seeds as jobs: chunks that take a worker some seconds each.
 
 local configurations = require "surefoot.fleet.configurations"
+local copy = require "surefoot.copy"
 
 local M = {}
 
@@ -21,11 +22,7 @@ end
 function M.add(jobs, fields, wanted, seeds, chunk)
   local count = count_of(wanted, seeds)
   for first = 1, count, chunk do
-    local job = { first = first, last = math.min(count, first + chunk - 1) }
-    for key, value in pairs(fields) do
-      job[key] = value
-    end
-    jobs[#jobs + 1] = job
+    jobs[#jobs + 1] = copy({ first = first, last = math.min(count, first + chunk - 1) }, fields)
   end
 end
 
@@ -39,11 +36,7 @@ function M.compared(wanted, seeds, chunk, variants)
   local list = {}
   for _, name in ipairs(configurations.compared) do
     for _, fields in ipairs(variants or { {} }) do
-      local own = { case = name }
-      for key, value in pairs(fields) do
-        own[key] = value
-      end
-      M.add(list, own, wanted, seeds, chunk)
+      M.add(list, copy({ case = name }, fields), wanted, seeds, chunk)
     end
   end
   return list
