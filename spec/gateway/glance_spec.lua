@@ -26,6 +26,8 @@ describe("a glance at an answer", function()
     ["without a name of its object"] = changed('"object":"chat.completion",', ""),
     ["that ends early by its own word"] = changed('"stop"', '"length"'),
     ["of which nobody knows why it ended"] = changed('"stop"', "null"),
+    ["that says nothing of why it ended"] = changed('"stop"', '""'),
+    ["that does not say why it ended"] = changed(',"finish_reason":"stop"', ""),
     ["with an error that is none"] = changed('"id"', '"error":null,"id"'),
     ["without a model"] = changed('"model":"m",', ""),
     ["with a member that nobody knows"] = changed('"model"', '"system_fingerprint":null,"model"'),

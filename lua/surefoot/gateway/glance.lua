@@ -36,8 +36,8 @@ local function choice_at(text, first, last)
   if not m1 or choice:byte(m1) ~= BRACE or not is_nothing(choice, e1, e2) then
     return false
   end
-  local reason = f1 and string_at(choice, f1, f2)
-  return reason ~= "error" and (reason ~= nil or is_nothing(choice, f1, f2)), reason
+  local reason = f1 and string_at(choice, f1, f2) or nil
+  return reason ~= "error" and (reason ~= nil or is_nothing(choice, f1, f2)), reason ~= "" and reason or nil
 end
 
 --- The fields of its result that the gateway asks for; nil: to be decoded.
