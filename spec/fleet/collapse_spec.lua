@@ -71,6 +71,26 @@ describe("every scenario", function()
   end
 end)
 
+describe("the failure sweep #once", function()
+  it("tells of a configuration what it did at some chances", function()
+    local runs = {}
+    for tenths = 0, 10 do
+      runs[#runs + 1] = { chance = tenths == 0 and 0 or tenths == 10 and 1 or tonumber("0." .. tenths), requests = 10,
+        attempts = 10 + tenths, success = 1 - tenths / 10 }
+    end
+    local sweep = require "surefoot.fleet.scenarios.failure_sweep"
+    local results, told = { { job = { case = "yours" }, value = runs } }, {}
+    for i, row in ipairs(sweep.figures(results, "yours")) do
+      told[i] = row.figure .. " " .. row.measured
+    end
+    assert.same({ "10 % of the attempts fail: attempts per call 1.100",
+      "10 % of the attempts fail: calls answered 90.0 %",
+      "50 % of the attempts fail: attempts per call 1.500", "50 % of the attempts fail: calls answered 50.0 %",
+      "100 % of the attempts fail: attempts per call 2.000" }, told)
+    assert.equal(3, #sweep.plots(results, { "yours" })[1].series)
+  end)
+end)
+
 describe("a row", function()
   it("says what was measured, how surely, and whether the mark was met", function()
     local rows = {

@@ -127,6 +127,7 @@ describe("a modelled line #once", function()
     assert.same({ ["x-ratelimit-limit-tokens"] = "600", ["x-ratelimit-remaining-tokens"] = "350",
       ["x-ratelimit-reset-tokens"] = "2500ms" }, line:serve(0, 250).headers)
     assert.equal("450", line:serve(2, 100).headers["x-ratelimit-remaining-tokens"])
+    assert.equal("350", line:serve(2.005, 100).headers["x-ratelimit-remaining-tokens"])
   end)
 end)
 

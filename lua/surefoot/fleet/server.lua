@@ -132,8 +132,9 @@ end
 local function told(self, now, headers)
   for _, limit in pairs(self.tells and self.limits or {}) do
     local reset = math.max(0, limit.full_at - now)
-    headers["x-ratelimit-limit-" .. limit.name] = ("%d"):format(limit.burst)
-    headers["x-ratelimit-remaining-" .. limit.name] = ("%d"):format(math.max(0, limit.burst - reset * limit.rate))
+    headers["x-ratelimit-limit-" .. limit.name] = ("%.0f"):format(math.floor(limit.burst))
+    headers["x-ratelimit-remaining-" .. limit.name] = ("%.0f"):format(
+      math.floor(math.max(0, limit.burst - reset * limit.rate)))
     headers["x-ratelimit-reset-" .. limit.name] = ("%dms"):format(math.ceil(reset * 1000))
   end
   return headers

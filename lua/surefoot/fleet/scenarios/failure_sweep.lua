@@ -173,7 +173,7 @@ function M.figures(results, name)
     by_chance[point.chance] = point
   end
   for _, chance in ipairs(TOLD) do
-    local percent, point = ("%d %%"):format(chance * 100 + 0.5), by_chance[chance]
+    local percent, point = ("%.0f %%"):format(chance * 100), by_chance[chance]
     rows[#rows + 1] = report.mean(("%s of the attempts fail: attempts per call"):format(percent),
       chance == 1 and report.at_most(MOST) or nil, point.ratios)
     if chance < 1 then
