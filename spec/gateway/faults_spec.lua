@@ -1,6 +1,7 @@
 -- Faults of the gateway's own, and of the nginx that it is in.
 
 local lab = require "spec.gateway.lab"
+local process = require "spec.support.process"
 local provider = require "spec.support.provider"
 
 describe("a gateway with a fault of its own #once", function()
@@ -89,5 +90,31 @@ describe("a gateway that nginx does not tell who leaves #once", function()
     p:stop()
     assert.equal(1, #complaints, table.concat(complaints, "\n"))
     assert.matches("%[warn%].*callers that leave are not noticed.*lua_check_client_abort is off", complaints[1])
+  end)
+end)
+
+describe("a gateway in an nginx that an earlier version configured #once", function()
+  it("answers, and says once that the log tells less", function()
+    local p = provider.start()
+    local path, shared = process.temp_dir() .. "/config.lua", ("faults-spec-%d"):format(process.self())
+    process.write(path, ([[return { base_url = %q, api_key = "sk-upstream", http_version = "1.1", shared = %q }]])
+      :format(p.lines.a.url, shared))
+    local n = lab.start("", {
+      init = ("require('surefoot.gateway').load(%q, '127.0.0.1:1')"):format(path),
+      init_worker = "require('surefoot.gateway').start()",
+      locations = { ["/"] = {
+        content = "require('surefoot.gateway').serve()", log = "require('surefoot.gateway').log()",
+      } },
+    })
+    for _ = 1, 3 do
+      assert.equal(200, lab.ask(n, "/v1/chat/completions", lab.question()).status)
+    end
+    local warned = n:complaints {}
+    n:stop { "the access log tells nothing of calls" }
+    process.remove_dir((path:match "^(.*)/"))
+    process.capture(("rm -f /dev/shm/surefoot-*-%s"):format(shared))
+    assert.equal(1, #warned)
+    assert.same({}, p:errors())
+    p:stop()
   end)
 end)

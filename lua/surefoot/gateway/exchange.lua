@@ -56,6 +56,19 @@ local function leave(exchange, usage, cost)
   end
 end
 
+local function set_members(text)
+  ngx.var.surefoot_members = text
+end
+
+-- After an upgrade nginx may go on with a configuration that was written before, until it is started anew.
+local function log(exchange, numbers)
+  local ok, problem = pcall(set_members, access.members(exchange.id, numbers))
+  if not ok then
+    exchange.gateway.logs = false
+    ngx.log(ngx.WARN, "surefoot.gateway: the access log tells nothing of calls until nginx is started anew: ", problem)
+  end
+end
+
 --- Counts the request, once: also when nginx ended it.
 ---@param exchange surefoot.gateway.Exchange
 function M.settle(exchange)
@@ -82,7 +95,7 @@ function M.settle(exchange)
   }
   exchange.gateway.tally:ended(numbers)
   if exchange.gateway.logs then
-    ngx.var.surefoot_members = access.members(exchange.id, numbers)
+    log(exchange, numbers)
   end
 end
 
