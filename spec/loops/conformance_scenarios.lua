@@ -34,7 +34,7 @@ scenario("calls one after another", function(world, say)
 end)
 
 scenario("calls side by side", function(world, say)
-  world.profile("a", { delay = 0.3 })
+  world.profile("a", { delay = 1.5 })
   local client, functions, texts = world.client(), {}, {}
   for i = 1, 20 do
     functions[i] = function() return client:chat(("%d"):format(i)) end
@@ -49,7 +49,7 @@ end)
 scenario("answers out of order", function(world, say)
   local by_model, functions, order = {}, {}, {}
   for i = 1, 3 do
-    by_model["m" .. i] = { delay = 0.8 - i * 0.2 }
+    by_model["m" .. i] = { delay = 1.4 - i * 0.4 }
   end
   world.profile("a", { by_model = by_model })
   local client = world.client()

@@ -258,7 +258,7 @@ scenario("tasks that begin tasks", function(world, say)
 end)
 
 scenario("batch", function(world, say)
-  world.profile("a", { delay = 0.06, sequence = { {}, {}, fail_with(400) } })
+  world.profile("a", { delay = 0.2, sequence = { {}, {}, fail_with(400) } })
   local requests, texts = {}, {}
   for i = 1, 12 do
     requests[i] = ("%d"):format(i)
