@@ -124,7 +124,7 @@ describe("against a real provider", function()
   end)
 
   it("does batches, on the main thread as in a task", function()
-    p:profile("a", { delay = 0.05 })
+    p:profile("a", { delay = 0.2 })
     local requests = {}
     for i = 1, 20 do
       requests[i] = "r" .. i
