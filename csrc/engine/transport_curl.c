@@ -211,11 +211,11 @@ static sf_exchange *take_back(sf_carrier *carrier)
   return exchange;
 }
 
-/* An old libcurl leaves the reset of a stream lying in its buffer, and the provider at work for nobody: closing the
+/* libcurl (7.88 as 8.14) leaves the reset of a stream lying in its buffer, and the provider at work for nobody: closing the
  * connection tells it, unless others use it. */
 static void abort_stream(sf_carrier *carrier)
 {
-  if (!carrier->requested || !carrier->http2 || sf_carrier_http2_sound()) return;
+  if (!carrier->requested || !carrier->http2) return;
   curl_easy_setopt(carrier->easy, CURLOPT_FORBID_REUSE, 1L);
   carrier->print = 0;
 }
@@ -356,12 +356,12 @@ static void end_dry(sf_curl *curl, int64_t now)
   }
 }
 
-/* Both ways: libcurl 8 reads once more where it may still send. */
+/* libcurl keeps what comes next, and reads no more. (For curl_easy_pause libcurl 8 reads on, or turns without end.) */
 static void transport_pause(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
-  const sf_carrier *carrier = exchange->carrier;
-  if (carrier != NULL) curl_easy_pause(carrier->easy, CURLPAUSE_ALL);
+  sf_carrier *carrier = exchange->carrier;
+  if (carrier != NULL) carrier->paused = true;
 }
 
 /* What libcurl held back is handed up from here. */
@@ -380,7 +380,10 @@ static void go_on(sf_carrier *carrier)
 static void transport_resume(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
-  if (exchange->carrier != NULL) go_on(exchange->carrier);
+  sf_carrier *carrier = exchange->carrier;
+  if (carrier == NULL) return;
+  carrier->paused = false;
+  go_on(carrier);
 }
 
 /* Those that were held up by what came, and it is read, send on. */

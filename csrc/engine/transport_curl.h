@@ -48,6 +48,7 @@ typedef struct sf_carrier {
   bool denied;    /* the proxy answered for itself */
   bool spoiled;   /* the body that is sent has a problem */
   bool held;      /* sending waits until what has come is read */
+  bool paused;    /* what comes of the body waits in libcurl */
   bool any_response, headers_done, any_body, http2;
   int64_t started_ns;
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */

@@ -49,6 +49,7 @@ size_t sf_carrier_on_body(char *data, size_t one, size_t length, void *context)
   sf_carrier *carrier = context;
   sf_exchange *exchange = carrier->exchange;
   if (exchange == NULL) return read_away(carrier, length);
+  if (carrier->paused) return CURL_WRITEFUNC_PAUSE;
   if (length > 0) carrier->any_body = true;
   bool taken = exchange->up->body(exchange, data, length);
   carrier->refused = !taken;

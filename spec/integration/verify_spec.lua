@@ -168,9 +168,10 @@ describe("client:verify", function()
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out ca.pem \
           -subj /CN=authority -days 30 2>&1 &&
         openssl req -new -key key.pem -subj /CN=localhost -out csr.pem 2>&1 &&
-        printf 'subjectAltName=DNS:localhost\n' > ext &&
-        openssl x509 -req -in csr.pem -CA ca.pem -CAkey key.pem -CAcreateserial -days -1 -extfile ext -out old.pem \
-          2>&1]] }
+        printf '%s\n' '[ca]' 'default_ca = old' '[old]' 'new_certs_dir = .' 'database = index' 'rand_serial = yes' \
+          'policy = any' '[any]' > conf && printf 'subjectAltName=DNS:localhost\n' > ext && : > index &&
+        openssl ca -batch -notext -config conf -md sha256 -cert ca.pem -keyfile key.pem -extfile ext -in csr.pem \
+          -out old.pem -startdate 20240101000000Z -enddate 20240102000000Z 2>&1]] }
       local server = also(proxies.start { tls = { dir .. "/old.pem", dir .. "/key.pem" } })
       local url = ("https://localhost:%d/v1"):format(server.port)
       fails({ base_url = url, tls = { ca_file = dir .. "/ca.pem" } }, "tls",
