@@ -128,6 +128,18 @@ static bool closed_in_silence(sf_curl *curl, int fd)
   return true;
 }
 
+/* What is paused is not read, though libcurl 8.5 asks for it. An HTTP/2 connection is not its streams' own. */
+static unsigned watched(const sf_carrier *carrier)
+{
+  return carrier->paused && !carrier->http2 ? carrier->wanted & ~(unsigned)SF_IO_READ : carrier->wanted;
+}
+
+static bool watch_again(const sf_carrier *carrier)
+{
+  sf_reactor *reactor = carrier->owner->reactor;
+  return carrier->socket == CURL_SOCKET_BAD || reactor->ops->want(reactor, carrier->socket, watched(carrier));
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
 {
   (void)socket_context;
@@ -142,6 +154,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
   sf_carrier *carrier = NULL; /* newer libcurls hand over handles of their own here */
   if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &carrier) == CURLE_OK && carrier != NULL) {
     carrier->socket = what != CURL_POLL_REMOVE ? fd : CURL_SOCKET_BAD;
+    carrier->wanted = wanted[what];
     if (what & CURL_POLL_IN) sf_carrier_listens(carrier);
   }
   /* a resolver's will be closed without a word to us */
@@ -149,7 +162,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
     reactor->ops->forget(reactor, fd);
     return 0;
   }
-  return reactor->ops->want(reactor, fd, wanted[what]) ? 0 : -1;
+  return reactor->ops->want(reactor, fd, carrier != NULL ? watched(carrier) : wanted[what]) ? 0 : -1;
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *context)
@@ -356,12 +369,15 @@ static void end_dry(sf_curl *curl, int64_t now)
   }
 }
 
-/* libcurl keeps what comes next, and reads no more. (For curl_easy_pause libcurl 8 reads on, or turns without end.) */
+/* libcurl keeps what it has read, and its socket is left alone. (For curl_easy_pause libcurl 8 reads on, or turns without
+ * end.) */
 static void transport_pause(sf_transport *transport, sf_exchange *exchange)
 {
   (void)transport;
   sf_carrier *carrier = exchange->carrier;
-  if (carrier != NULL) carrier->paused = true;
+  if (carrier == NULL) return;
+  carrier->paused = true;
+  watch_again(carrier); /* it cannot fail: it takes away */
 }
 
 /* What libcurl held back is handed up from here. */
@@ -370,7 +386,7 @@ static void go_on(sf_carrier *carrier)
   sf_curl *curl = carrier->owner;
   bool was_inside = curl->inside;
   curl->inside = true;
-  CURLcode code = curl_easy_pause(carrier->easy, CURLPAUSE_CONT);
+  CURLcode code = watch_again(carrier) ? curl_easy_pause(carrier->easy, CURLPAUSE_CONT) : CURLE_OUT_OF_MEMORY;
   curl->inside = was_inside;
   if (code == CURLE_OK || carrier->exchange == NULL) return;
   carrier->failure = code; /* libcurl does not end the transfer for it */
@@ -383,6 +399,7 @@ static void transport_resume(sf_transport *transport, sf_exchange *exchange)
   sf_carrier *carrier = exchange->carrier;
   if (carrier == NULL) return;
   carrier->paused = false;
+  carrier->owner->due_ns = AT_ONCE;
   go_on(carrier);
 }
 

@@ -55,6 +55,7 @@ typedef struct sf_carrier {
   size_t dry_bytes;     /* that may still be read away */
   uint64_t body_offset; /* what libcurl takes next of a body that it asks for */
   curl_socket_t socket; /* that was opened, or libcurl watches, for it */
+  unsigned wanted;      /* SF_IO_*: what libcurl waits for there */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
   size_t header_bytes;  /* all that came, in all blocks */
   sf_buffer block;      /* header lines without the status line */

@@ -464,6 +464,7 @@ static void begin(sf_carrier *carrier, const sf_request *request)
   carrier->dry_until_ns = 0;
   carrier->body_offset = 0;
   carrier->socket = CURL_SOCKET_BAD;
+  carrier->wanted = 0;
   carrier->status = 0;
   carrier->header_bytes = carrier->block.length = 0;
   carrier->failure = CURLE_OK;
