@@ -280,6 +280,26 @@ describe("the gateway #once", function()
       assert.same({ 0, 0 }, { p:counters("a").requests, p:counters("b").requests })
     end)
 
+    it("that `stream` is neither true nor false, on every path, and asks no provider", function()
+      for path, rest in pairs {
+        ["/v1/chat/completions"] = '"messages":[{"role":"user","content":"x"}]', ["/v1/responses"] = '"input":"x"',
+        ["/v1/messages"] = '"max_tokens":9,"messages":[{"role":"user","content":"x"}]',
+      } do
+        for _, value in ipairs { "1", "0", '"yes"', '"true"', "{}", "[true]" } do
+          local response = lab.ask(n, path, ('{"model":"m","stream":%s,%s}'):format(value, rest))
+          assert.same({ 400, "stream: expected true or false" }, { response.status, response.json.error.message })
+          if path ~= "/v1/messages" then
+            assert.equal("stream", response.json.error.param)
+          end
+        end
+        for _, value in ipairs { "false", "null" } do
+          assert.equal(200, lab.ask(n, path, ('{"model":"m","stream":%s,%s}'):format(value, rest)).status)
+        end
+        assert.equal(2, p:counters("a").requests)
+        p:reset()
+      end
+    end)
+
     it("that a body is too large", function()
       local response = lab.ask(n, "/v1/chat/completions", lab.question(("x"):rep(8 * 2 ^ 20)))
       assert.same({ 413, "request_too_large" }, { response.status, response.json.error.code })

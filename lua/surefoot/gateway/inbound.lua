@@ -87,8 +87,14 @@ function M.key_of(gateway)
   return key
 end
 
-local function is_true(body, first, last)
-  return first and body:sub(first, last) == "true" or false
+local STREAMS = { ["true"] = true, ["false"] = false, ["null"] = false }
+
+-- Whether a stream is asked for; nil: something else stands there, which no provider shall take for a yes of its own.
+local function streams_of(body, first, last)
+  if not first then
+    return false
+  end
+  return STREAMS[body:sub(first, last)]
 end
 
 local function number_at(body, first, last)
@@ -145,8 +151,12 @@ function M.read_members(exchange, body)
   if not fallbacks then
     return nil, ("fallbacks: expected a list of at most %d names of models"):format(MOST_FALLBACKS), "fallbacks"
   end
+  local wants_stream = streams_of(body, s1, s2)
+  if wants_stream == nil and exchange.format.events then
+    return nil, "stream: expected true or false", "stream"
+  end
   return {
-    model = model, first = m1, last = m2, streams = is_true(body, s1, s2), fallbacks = fallbacks,
+    model = model, first = m1, last = m2, streams = wants_stream or false, fallbacks = fallbacks,
     told = {
       model = model, max_tokens = number_at(body, t1, t2), n = number_at(body, n1, n2),
       max_completion_tokens = number_at(body, c1, c2) or number_at(body, r1, r2),
