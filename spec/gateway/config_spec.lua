@@ -16,4 +16,11 @@ describe("the gateway's configuration", function()
     end
     assert.is_nil(problem { models = { forced = { model = "m", request = { temperature = 0 } } } })
   end)
+
+  it("takes no empty list of keys for none, and no secret that can be guessed", function()
+    assert.matches("^gateway%.keys: the list is empty", problem { keys = {} })
+    assert.is_nil(problem {})
+    assert.matches("^gateway%.admin_key: a secret of at least 16 characters", problem { admin_key = "fifteen-letters" })
+    assert.is_nil(problem { admin_key = "sixteen-letters-" })
+  end)
 end)

@@ -62,6 +62,7 @@ describe("gateway.keys", function()
 
   local wrong = {
     { "x", "gateway.keys: expected a list of keys, got a string" },
+    { {}, "gateway.keys: the list is empty" },
     { { team = { name = "a", key = SECRET } }, "gateway.keys: expected a list of keys, each a table with a name" },
     { { [SECRET] = { name = "a" } }, "gateway.keys: expected a list of keys, each a table with a name" },
     { { SECRET }, "gateway.keys[1]: expected a table with a name, got a string" },

@@ -34,7 +34,8 @@ end)
 -- Every key: name, type, range, default, meaning.
 local fields = {
   { name = "keys", type = "gateway_keys", of = { fields = keys.fields },
-    doc = "who may call, and how much; without it everybody who reaches the address, which must be loopback then" },
+    doc = "who may call, and how much: at least one; without it everybody who reaches the address, which must be loopback "
+      .. "then" },
   { name = "models", type = "map", of = { type = "gateway_model" },
     doc = "the models that callers may name: `true` (as it is), another name, { model =, endpoint =, request = {} }, "
       .. "or a list of those, tried in order; `\"claude-*\"` stands for all that begin so, and a `*` on the right for "
@@ -51,8 +52,8 @@ local fields = {
   { name = "public", type = "boolean", default = false,
     doc = "let everybody call on an address that is not loopback, without keys; on loopback: web pages of any host" },
   { name = "admin_key", type = "string",
-    doc = "a bearer token, or a password for any user name: /metrics and the status page ask for it "
-      .. "(default: they answer loopback only)" },
+    doc = "a bearer token, or a password for any user name, of 16 characters or more: /metrics and the status page ask "
+      .. "for it (default: they answer loopback only)" },
 }
 
 local FORBIDDEN = { authorization = true, cookie = true, ["x-api-key"] = true, ["api-key"] = true,
@@ -109,8 +110,10 @@ function M.check(given, listen)
   if config.keys then
     config.keys = keys.check(config.keys, "gateway.keys")
   end
-  local is_open = not config.keys or #config.keys == 0
-  if listen and is_open and not config.public and not is_loopback(listen) then
+  if config.admin_key then
+    keys.check_secret(config.admin_key, "gateway.admin_key")
+  end
+  if listen and not config.keys and not config.public and not is_loopback(listen) then
     check.fail("gateway.keys", "%s can be reached from other machines, and without keys everybody may spend yours: "
       .. "give keys, listen on 127.0.0.1, or set public = true", listen)
   end

@@ -69,15 +69,29 @@ local function writable(failure)
   return failure
 end
 
+local ANSWER_TOO_LARGE = { 502, "server_error", "upstream_too_large" }
+
+-- Whether it was the answer that broke a limit: neither the caller's request did, nor has a provider said that it does.
+local function is_of_answer(err)
+  return err.kind == "too_large" and err.sent and not err.code and not (err.status and err.status >= 400)
+end
+
+local function about_answer(message)
+  local limit = message:find("body", 1, true) and " (limits.response_bytes)" or ""
+  return ("the upstream's answer breaks a limit of this gateway%s: %s"):format(limit, message)
+end
+
 --- What the caller is told of an error.
 ---@param err surefoot.Error
 ---@return surefoot.gateway.Failure
 function M.of(err)
-  local row = KINDS[err.kind] or KINDS.error
+  local is_answers = is_of_answer(err)
+  local row = is_answers and ANSWER_TOO_LARGE or KINDS[err.kind] or KINDS.error
   local status = status_of(err, row)
   local document = type(err.body) == "table" and type(err.body.error) == "table" and err.body.error or {}
   return writable {
-    status = status, message = err.message, type = row[2], code = err.code or row[3],
+    status = status, message = is_answers and about_answer(err.message) or err.message,
+    type = row[2], code = err.code or row[3],
     param = type(document.param) == "string" and document.param or nil, retry_after = retry_after(err, status),
     details = document.details, final = not err.retryable, kind = err.kind,
   }

@@ -69,7 +69,7 @@ local function make(given, listen)
     tally = require("surefoot.gateway.tally").new(), counts_usage = counts_usage(config, client), logs = false,
     loopback_only = not config.public and gateway_config.is_loopback_port(listen),
   }, mt)
-  if config.keys and #config.keys > 0 then
+  if config.keys then
     self.keys = keys.new(config.keys, { shared = client.config.shared })
   end
   return self

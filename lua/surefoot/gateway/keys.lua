@@ -12,7 +12,7 @@ local M = {}
 local format = string.format
 
 local MOST_KEYS = 1000 -- each takes 8 KiB of shared memory, of 16 MiB
-local SHORTEST = 16 -- bytes of a secret: shorter ones can be guessed from their hash
+local SHORTEST = 16 -- bytes of a secret: shorter ones can be guessed
 local MOST_DOLLARS = 1000000
 local YEAR = 366 * 86400
 
@@ -48,6 +48,15 @@ M.fields = {
 
 -- ------------------------------------------------------------------------------------------------------ configuration
 
+--- Refuses a secret that can be guessed.
+---@param secret string
+---@param path string where it stands
+function M.check_secret(secret, path)
+  if #secret < SHORTEST then
+    check.fail(path, "a secret of at least %d characters is needed: a shorter one can be guessed", SHORTEST)
+  end
+end
+
 -- No message here shows what was given: somebody may have put the secret in the wrong place.
 local function hash_of(entry, path, environment)
   local given = 0
@@ -68,9 +77,7 @@ local function hash_of(entry, path, environment)
       check.fail(where, "the environment variable %s is not set", entry.key_env)
     end
   end
-  if #check.key_string(secret, where) < SHORTEST then
-    check.fail(where, "a secret of at least %d characters is needed: a shorter one can be guessed", SHORTEST)
-  end
+  M.check_secret(check.key_string(secret, where), where)
   return core.sha256(secret)
 end
 
@@ -137,7 +144,9 @@ function M.check(given, path, environment)
   path = path or "gateway.keys"
   if type(given) ~= "table" then
     check.fail(path, "expected a list of keys, got a %s", type(given))
-  elseif next(given) ~= nil and given[1] == nil then
+  elseif next(given) == nil then
+    check.fail(path, "the list is empty, and nobody could call: leave it out for a gateway without keys")
+  elseif given[1] == nil then
     check.fail(path, "expected a list of keys, each a table with a name")
   elseif #given > MOST_KEYS then
     check.fail(path, "at most %d keys, got %d", MOST_KEYS, #given)
