@@ -11,6 +11,12 @@ CFLAGS = -O2 -g
 LDFLAGS =
 PREFIX = /usr/local
 DESTDIR =
+
+# Some recipes go elsewhere: where to install must mean the same in all of them.
+absolute = $(if $(filter-out /%,$(firstword $(1))),$(CURDIR)/)$(1)
+override PREFIX := $(call absolute,$(PREFIX))
+override DESTDIR := $(call absolute,$(DESTDIR))
+
 LUA = 5.4 $(if $(LUAJIT)$(LUA51),5.1)
 SPEC = $(filter-out spec/hard,$(patsubst %/,%,$(wildcard spec/*/))) $(wildcard spec/*_spec.lua)
 ARGS =

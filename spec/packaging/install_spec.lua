@@ -53,6 +53,16 @@ describe("make install #once", function()
     installed.program_works(root .. "/bin/surefoot", root, "5.4")
   end)
 
+  it("takes a folder from where make runs", function()
+    local root = process.temp_dir "surefoot-install"
+    finally(function() process.remove_dir(root) end)
+    local here = env.check { "pwd" }:gsub("%s+$", "")
+    local relative = env.check { "realpath", "--relative-to=.", root }:gsub("%s+$", "")
+    env.check { "make", "install", "LUA=5.4", "DESTDIR=", "PREFIX=" .. relative }
+    assert.same(installed.files "lua", installed.files(root .. "/share/lua/5.4"))
+    installed.program_works(root .. "/bin/surefoot", here .. "/" .. relative, "5.4")
+  end)
+
   it("installs every file of the Lua layer, readable by all", function()
     assert.same(installed.files "lua", installed.files(prefix .. "/share/lua/5.4"))
     assert.equal("", env.check { "find", prefix .. "/share", "-type", "f", "!", "-perm", "644" })
