@@ -51,6 +51,13 @@ describe("surefoot cost #once", function()
     assert.matches("^surefoot: no price is known of nobody%-knows", result.stderr)
   end)
 
+  it("ends with 1 where it cannot tell a month's cost", function()
+    local result = run("-m", "nobody-knows", "-n", "5", "--input", "4", "--output", "5")
+    assert.equal(1, result.status, result.stdout)
+    assert.matches("^surefoot: no price is known of nobody%-knows", result.stderr)
+    assert.equal(1, run("-m", "nobody-knows", "-n", "5", "--input", "4", "--json").status)
+  end)
+
   it("tells what a month costs, and what another line saves", function()
     local price = prices.known "gpt-4.1"
     local model = document("-m", "gpt-4.1", "--calls", "1000", "--input", "1000", "--cached", "400", "--output", "100",

@@ -16,7 +16,9 @@ local M = {
   summary = "Show prices, a month's cost, and what another line would save.",
   description = "Without numbers: the prices of the configured lines and the built-in table, with their sources. With "
     .. "numbers, or with files of answers (JSON lines of surefoot batch, OpenAI's batches, surefoot chat --json), what "
-    .. "a month costs at each line that sells the model, and what that saves against the provider's own price.",
+    .. "a month costs at each line that sells the model, and what that saves against the provider's own price. Exit "
+    .. "code 0: all is told; 1: no price is known of a model that a month's cost was asked for; 2: the configuration "
+    .. "or a file is wrong.",
   examples = {
     "surefoot cost",
     "surefoot cost --calls 300000 --input 900 --output 250 -m claude-sonnet-5 -m gpt-4.1",
@@ -224,9 +226,19 @@ local function print_costs(terminal, entries, args, scale)
   end
   tables.print(terminal, columns, rows)
   if #unknown > 0 then
-    terminal:print(("No price is known of %s: `prices` of the configuration can tell it."):format(
+    terminal:complain(("no price is known of %s: `prices` of the configuration can tell it"):format(
       table.concat(unknown, ", ")))
   end
+end
+
+-- Whether there is a model whose cost cannot be told.
+local function has_unpriced(entries)
+  for _, entry in ipairs(entries) do
+    if #entry.offers == 0 then
+      return true
+    end
+  end
+  return false
 end
 
 local function document_of(entries, args)
@@ -280,9 +292,10 @@ local function run(args, terminal)
   end
   scale = (has_numbers or #args.files > 0) and scale_of(args, entries) or nil
   compare(entries, scale)
+  local code = scale and has_unpriced(entries) and 1 or 0
   if args.json then
     terminal:json(document_of(entries, args))
-    return 0
+    return code
   elseif has_numbers or #args.files > 0 then
     print_costs(terminal, entries, args, scale)
   else
@@ -292,7 +305,7 @@ local function run(args, terminal)
   if (without or 0) > 0 then
     terminal:tell(("left out, since they tell no usage: %s"):format(figures.plural(without, "row")))
   end
-  return 0
+  return code
 end
 
 --- Runs it.
