@@ -83,6 +83,15 @@ describe("surefoot doctor #once", function()
     assert.matches("\na +well [^\n]* m?s\n\nThe line is well%.\n$", result.stdout)
   end)
 
+  it("has one verdict of a model that answers and is not listed", function()
+    l:configure { "a" }
+    local result = l:run("doctor", "--model", "sim-lrge", "--ask")
+    assert.equal(1, result.status, result.stdout)
+    assert.matches("\na +check [^\n]* not there ", result.stdout)
+    assert.matches("the nearest: sim%-large", result.stdout)
+    assert.matches("\nThe line is not well%.\n$", result.stdout)
+  end)
+
   it("compares the clocks", function()
     local function date(ahead)
       return os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + ahead)

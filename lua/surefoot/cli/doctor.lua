@@ -11,7 +11,7 @@ local M = {
   summary = "Tell whether each line works, and what to change where one does not.",
   description = "Asks every line for its models, once with each key and over a new connection, and tells of each step: "
     .. "DNS, connect, TLS, first byte, key, model, the machine's clock and the proxy in use. Exit code 0: all is well; "
-    .. "1: a line does not work, or does not list the model; 2: the configuration is wrong.",
+    .. "1: a line does not work, or does not list the model, even if it answers; 2: the configuration is wrong.",
   examples = {
     "surefoot doctor",
     "surefoot doctor --base-url https://llm.example.com/v1",
@@ -135,10 +135,11 @@ local function examine(client, args)
   for i, entry in ipairs(report.endpoints) do
     entry.key = key_state(client.config.endpoints[i], entry)
     entry.model = model_state(client.config.model, entry)
-    if entry.answer then -- which proves more than a list
-      entry.well = entry.answer.ok
+    entry.well = not (entry.ok and entry.advice)
+    if entry.answer then -- which proves more than that there is no list
+      entry.well = entry.well and entry.answer.ok
     else
-      entry.well = entry.ok and not entry.advice
+      entry.well = entry.well and entry.ok
     end
     all_well = all_well and entry.well
   end
@@ -166,7 +167,7 @@ end
 local function state_of(terminal, entry)
   if entry.well then
     return terminal:colour("green", "well")
-  elseif entry.ok and not entry.answer then
+  elseif entry.ok and not (entry.answer and not entry.answer.ok) then
     return terminal:colour("yellow", "check")
   end
   return terminal:colour("red", "fails")
