@@ -93,6 +93,19 @@ static void encode_first(lua_State *L, int object, sf_call *call)
   sf_call_encode(call, (uint32_t)variant - 1, method, path, headers, headers_length, body, body_length);
 }
 
+/* `without`: a list of endpoints. */
+static void leave_out(lua_State *L, sf_call *call)
+{
+  lua_getfield(L, 4, "without");
+  size_t count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+  for (size_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, -1, (int)i);
+    sf_call_leave_out(call, (uint32_t)lua_tointeger(L, -1) - 1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 /*
  * Call objects are used again: a userdata with a finalizer costs the collector more than all the rest of a call. The spare
  * ones are a list in the client's uservalue.
@@ -201,6 +214,7 @@ int sf_lua_submit(lua_State *L)
     sf_lua_close_files(&options);
     return luaL_error(L, "not enough memory");
   }
+  leave_out(L, object->call);
   encode_first(L, 5, object->call);
   sf_call_submit(object->call);
   return 1;

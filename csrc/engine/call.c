@@ -187,6 +187,12 @@ void sf_call_skip(sf_call *call, uint32_t index, sf_kind why)
   after_encode(call, index);
 }
 
+void sf_call_leave_out(sf_call *call, uint32_t endpoint)
+{
+  for (uint32_t i = 0; i < call->plan->target_count; i++)
+    if (call->plan->targets[i].endpoint == endpoint) sf_target_set_add(&call->excluded, i);
+}
+
 void sf_call_submit(sf_call *call)
 {
   sf_client *client = call->client;

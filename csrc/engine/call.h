@@ -250,6 +250,9 @@ bool sf_call_encode(sf_call *call, uint32_t variant, const char *method, const c
                     size_t headers_length, const char *body, size_t body_length);
 void sf_call_skip(sf_call *call, uint32_t variant, sf_kind why);
 
+/* Rules a line out for a call; before it is submitted, or when its failure is judged. */
+void sf_call_leave_out(sf_call *call, uint32_t endpoint);
+
 void sf_call_submit(sf_call *call);
 sf_question sf_call_next(sf_call *call);
 

@@ -21,12 +21,6 @@ bool sf_retry_key_is_dead(const sf_call *call, uint32_t endpoint, uint32_t key)
   return false;
 }
 
-static void exclude_line(sf_call *call, uint32_t endpoint)
-{
-  for (uint32_t i = 0; i < call->plan->target_count; i++)
-    if (call->plan->targets[i].endpoint == endpoint) sf_target_set_add(&call->excluded, i);
-}
-
 static void exclude_key(sf_call *call, const sf_failure *failure)
 {
   uint32_t index = call->plan->targets[failure->target].endpoint;
@@ -34,7 +28,7 @@ static void exclude_key(sf_call *call, const sf_failure *failure)
   if (endpoint->key_count > 0) endpoint->keys[failure->key].cooled_until = sf_engine_now(call->engine) + KEY_COOLING_NS;
   for (uint32_t key = 0; key < endpoint->key_count; key++)
     if (!sf_retry_key_is_dead(call, index, key)) return;
-  exclude_line(call, index);
+  sf_call_leave_out(call, index);
 }
 
 static void exclude_route(sf_call *call, uint32_t route)
@@ -50,7 +44,7 @@ static bool rule_out(sf_call *call, const sf_failure *failure)
   case SF_CLASS_KEY: exclude_key(call, failure); return false;
   case SF_CLASS_ROUTE: exclude_route(call, call->plan->targets[failure->target].route); return false;
   case SF_CLASS_ENDPOINT:
-    if (failure->kind == SF_KIND_FORBIDDEN) exclude_line(call, call->plan->targets[failure->target].endpoint);
+    if (failure->kind == SF_KIND_FORBIDDEN) sf_call_leave_out(call, call->plan->targets[failure->target].endpoint);
     else sf_target_set_add(&call->excluded, failure->target);
     return true;
   default: sf_target_set_add(&call->tried, failure->target); return true;

@@ -48,6 +48,8 @@ local failure_of, trail_of, tell = failure.of, failure.trail, events.tell
 ---@field watched boolean?                     somebody hears of its events
 ---@field tape surefoot.Tape?                   what is recorded of it
 ---@field is_probe boolean?                    nobody's call: a line is asked how it is
+---@field aside surefoot.Attempt[]?            lines that are not asked, since their functions gave no key
+---@field without integer[]?                  their places
 ---@field kept table?                          attempt -> { reply, verdict } of answers that would not do
 ---@field result surefoot.Result?              the answer that was accepted
 ---@field refused_cost number?                 dollars: of answers that validate refused
@@ -352,7 +354,7 @@ end
 local function finished(job, latency, first_token, receipt)
   local result = job.result
   result.latency, result.time_to_first_token = latency, first_token
-  if receipt and not job.plan.nameless then
+  if receipt and not job.plan.nameless and not job.aside then
     result._receipt = receipt
   else
     result.attempts = trail_of(job)

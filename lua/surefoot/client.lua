@@ -32,7 +32,6 @@ local version = require "surefoot.version"
 
 local M = {}
 
-local PAST_KEYS = 16 -- that functions gave, beside the current ones
 local NO_OPTIONS, ANY_ROUTE = {}, { {} } -- shared: never written to
 
 ---@class surefoot.Client
@@ -93,52 +92,6 @@ end
 function Client:count(result)
   stats.count(self.tallies, result)
   metrics.count(self.measured, result)
-end
-
-local function place_of(list, value)
-  for place, known in pairs(list) do
-    if known == value then
-      return place
-    end
-  end
-end
-
--- Keys that functions gave are kept out of all texts as long as an answer may still repeat them.
-local function remember(self, key)
-  local secrets, past = self.secrets, self.past_keys
-  if place_of(secrets, key) then
-    return
-  end
-  secrets[#secrets + 1], past[#past + 1] = key, key
-  if #past > PAST_KEYS + #self.config.endpoints then
-    local place = 1
-    while place_of(self.current_keys, past[place]) do
-      place = place + 1
-    end
-    table.remove(secrets, place_of(secrets, table.remove(past, place)))
-  end
-end
-
--- Asks the functions that give keys. They may wait.
----@private
-function Client:refresh_keys()
-  for i, endpoint in ipairs(self.config.endpoints) do
-    if type(endpoint.keys) == "function" then
-      local key, problem = endpoint.keys()
-      local ok, message = pcall(check.key_string, key, "the function of api_key")
-      if not ok then
-        message = key == nil and problem ~= nil and "the function of api_key: " .. tostring(problem) or message
-        return nil, errors.new {
-          kind = "unauthorized", message = self.scrub(message), endpoint = endpoint.name, sent = false, attempts = {},
-        }
-      elseif self.current_keys[i] ~= key then
-        self.current_keys[i] = key
-        remember(self, key)
-        self.core:set_key(i, 1, providers.formats[endpoint.provider].auth(key))
-      end
-    end
-  end
-  return true
 end
 
 -- ------------------------------------------------------------------------------------------------------------ the jobs

@@ -66,15 +66,26 @@ end
 ---@field traceback string?     for kind "error"
 local mt = { __name = "surefoot.error" }
 
+--- How many attempts of a trail were sent.
+---@param trail surefoot.Attempt[]?
+---@return integer
+function M.sent(trail)
+  local count = 0
+  for _, attempt in ipairs(trail or {}) do
+    count = count + (attempt.sent == false and 0 or 1)
+  end
+  return count
+end
+
 function mt.__tostring(err)
   local parts = { err.kind, ": ", err.message }
   if err.endpoint then
     parts[#parts + 1] = " from " .. err.endpoint
   end
   local notes = {}
-  local trail = err.attempts
-  if trail and #trail > 0 then
-    notes[1] = "attempt " .. #trail .. (err.max_attempts and " of " .. err.max_attempts or "")
+  local sent = M.sent(err.attempts)
+  if sent > 0 then
+    notes[1] = "attempt " .. sent .. (err.max_attempts and " of " .. err.max_attempts or "")
   end
   if err.request_id then
     notes[#notes + 1] = "request " .. err.request_id

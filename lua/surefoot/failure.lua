@@ -1,5 +1,6 @@
 --- How a call went, and why it failed: its trail, and its error.
 
+local copy = require "surefoot.copy"
 local errors = require "surefoot.errors"
 local plans = require "surefoot.client.plan"
 local results = require "surefoot.result"
@@ -8,13 +9,25 @@ local M = {}
 
 local BODY_IN_ERROR = 16384 -- bytes of an error's text that are kept
 
+-- Before what was sent: the lines that were put aside.
+local function with_aside(job, sent)
+  local trail = {}
+  for i, attempt in ipairs(job.aside) do
+    trail[i] = copy(attempt)
+  end
+  for _, attempt in ipairs(sent) do
+    trail[#trail + 1] = attempt
+  end
+  return trail
+end
+
 --- The trail of a call as its caller sees it: names instead of places, and no secrets.
 ---@param job surefoot.Job
 ---@return surefoot.Attempt[]
 function M.trail(job)
   local client, plan = job.client, job.plan
-  local trail, names = job.call:trail(), client.config.endpoints
-  for _, attempt in ipairs(trail) do
+  local sent, names = job.call:trail(), client.config.endpoints
+  for _, attempt in ipairs(sent) do
     local endpoint = names[attempt.endpoint]
     if plan.nameless then
       attempt.model = plans.variant_on(plan, attempt.endpoint, attempt.route).model
@@ -22,7 +35,7 @@ function M.trail(job)
     attempt.endpoint = endpoint and endpoint.name or attempt.endpoint
     attempt.message = attempt.message and client.scrub(attempt.message)
   end
-  return trail
+  return job.aside and with_aside(job, sent) or sent
 end
 
 local function shorten(body)
@@ -77,8 +90,9 @@ function M.of(job, kind, deciding)
   local client, info, kept = job.client, job.call:info(), job.kept and job.kept[deciding]
   info.message = client.scrub(info.message)
   local verdict, trail = kept and kept.verdict or {}, M.trail(job)
+  local last = deciding > 0 and trail[#(job.aside or {}) + deciding] or nil
   local endpoint, refused = client.config.endpoints[info.endpoint], verdict.kind == kind
-  local message = message_of(kind, info, verdict, kept, trail[deciding], endpoint, job)
+  local message = message_of(kind, info, verdict, kept, last, endpoint, job)
   local retryable
   if refused then
     retryable = RETRYABLE[verdict.class]

@@ -246,6 +246,14 @@ function Log:settled(job, result, err)
   write(self, QUIET[err.kind] or "error", name .. " failed: " .. tostring(err), fields)
 end
 
+--- Takes a line that is put aside for a call.
+---@param job surefoot.Job
+---@param attempt surefoot.Attempt
+function Log:left_out(job, attempt)
+  write(self, "warn", format("%s leaves %s out: %s", job.work.name, attempt.endpoint, attempt.message),
+    { operation = job.work.name, model = attempt.model, endpoint = attempt.endpoint, kind = attempt.kind })
+end
+
 --- Takes a call that was refused before anything was sent.
 ---@param job surefoot.Job
 ---@param err surefoot.Error

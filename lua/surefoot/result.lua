@@ -36,6 +36,7 @@ local M = {}
 ---@field route integer
 ---@field key integer        which of the endpoint's keys
 ---@field message string?
+---@field sent boolean?      false: the function of api_key gave no key, so that nothing was sent
 
 ---@class surefoot.Result
 ---@field text string?            the answer's text

@@ -313,7 +313,7 @@ local function reopen(self)
   if not how then
     return broken_off(self, routes)
   end
-  local left = most_attempts(self) - #self.attempts
+  local left = most_attempts(self) - errors.sent(self.attempts)
   if left <= 0 then
     return broken_off(self, "no attempts left")
   end

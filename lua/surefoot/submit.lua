@@ -1,6 +1,7 @@
 --- From a job to a call of the core: what has to be asked before, and the submission itself.
 
 local errors = require "surefoot.errors"
+local keys = require "surefoot.client.keys"
 local tasks = require "surefoot.tasks"
 
 local M = {}
@@ -43,7 +44,7 @@ local function submit(job, engine)
   s.timeout, s.variant, s.stream = job.timeout, 1, job.work.streams
   s.method, s.path, s.variant_headers, s.body = job.method, job.path, job.headers, job.body
   s.upload, s.output, s.hedge = job.upload, job.output, options.hedge
-  s.purpose = PURPOSES[job.work.name] or 0
+  s.purpose, s.without = PURPOSES[job.work.name] or 0, job.without
   if job.has_effects and s.hedge == nil then
     s.hedge = false
   end
@@ -58,8 +59,13 @@ local function keys_refreshed(job)
   local client, cancel = job.client, job.options.cancel
   local engine, task = client.host.scheduler().engine, tasks.current()
   local cancels = tasks.cancels(task)
-  local began = engine:now()
-  local ok, problem = client:refresh_keys()
+  local function now()
+    return engine:now()
+  end
+  local began = now()
+  local ok, problem = keys.refresh(job, now, function()
+    return client.closed or cancel and cancel:cancelled() or tasks.cancels(task) ~= cancels
+  end)
   if client.closed then
     return fail "closed"
   elseif cancel and cancel:cancelled() then
@@ -71,9 +77,14 @@ local function keys_refreshed(job)
     return nil, problem
   end
   local total = job.deadline
-  job.deadline = total - (engine:now() - began)
+  job.deadline = total - (now() - began)
   if job.deadline <= 0 then
     return fail("deadline", "the function of api_key took the call's " .. errors.seconds(total))
+  end
+  if client.log then
+    for _, attempt in ipairs(job.aside or {}) do
+      client.log:left_out(job, attempt)
+    end
   end
   return true
 end
