@@ -185,9 +185,12 @@ describe("a gateway with keys #once", function()
   end)
 
   it("shows its numbers to who knows the operators' secret", function()
-    local refused = lab.ask(n, "/metrics")
-    assert.same({ 401, "unauthorized" }, { refused.status, refused.json.error.code })
-    assert.equal(401, lab.ask(n, "/status.json", nil, { Authorization = "Bearer " .. A }).status)
+    for _, path in ipairs { "/metrics", "/status.json" } do
+      for _, given in ipairs { "", "Bearer " .. A, "Bearer the-operators-own-secre", "Basic nonsense" } do
+        local refused = lab.ask(n, path, nil, { Authorization = given ~= "" and given or nil })
+        assert.same({ 401, "unauthorized" }, { refused.status, refused.json.error.code }, given)
+      end
+    end
     local secret = "the-operators-own-secret"
     assert.equal(200, lab.ask(n, "/metrics", nil, { Authorization = "Bearer " .. secret }).status)
     local basic = require("mime").b64("anybody:" .. secret)

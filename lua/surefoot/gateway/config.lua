@@ -34,8 +34,8 @@ end)
 -- Every key: name, type, range, default, meaning.
 local fields = {
   { name = "keys", type = "gateway_keys", of = { fields = keys.fields },
-    doc = "who may call, and how much: at least one; without it everybody who reaches the address, which must be loopback "
-      .. "then" },
+    doc = "who may call, and how much: at least one; without it everybody who reaches the address, which must be "
+      .. "loopback then" },
   { name = "models", type = "map", of = { type = "gateway_model" },
     doc = "the models that callers may name: `true` (as it is), another name, { model =, endpoint =, request = {} }, "
       .. "or a list of those, tried in order; `\"claude-*\"` stands for all that begin so, and a `*` on the right for "
