@@ -40,6 +40,9 @@ local PATIENCE = 2 -- times the deadline of the one who began it: how long a sha
 ---@class surefoot.CallOptions
 ---@field coalesce boolean?  false: an attempt of its own
 
+---@class surefoot.Job
+---@field caller surefoot.Caller?  where it shares a call: the one who waits for it
+
 ---@class surefoot.Result
 ---@field coalesced boolean?  true: another call's answer
 
@@ -299,7 +302,7 @@ end
 local function join(shared, job, now)
   local numbers = job.client.sharing
   local caller = setmetatable({ shared = shared, options = job.options, began = now }, Caller)
-  shared.callers[#shared.callers + 1] = caller
+  shared.callers[#shared.callers + 1], job.caller = caller, caller
   numbers.requests, numbers.in_flight = numbers.requests + 1, numbers.in_flight + 1
   return caller
 end

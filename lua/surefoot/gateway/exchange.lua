@@ -5,6 +5,7 @@ local call = require "surefoot.call"
 local failures = require "surefoot.gateway.errors"
 local prices = require "surefoot.prices"
 local results = require "surefoot.result"
+local trails = require "surefoot.failure"
 
 local M = {}
 
@@ -24,6 +25,8 @@ local NOTHING = {}
 ---@field id_given boolean    by the caller
 ---@field result surefoot.Result?
 ---@field failure surefoot.gateway.Failure?
+---@field departure surefoot.Error?  of a stream that was closed since its caller had left
+---@field attempts integer?   those that the caller was told of
 ---@field has_begun boolean?  the head of a stream is out
 ---@field writing boolean?    something is on its way to the caller
 ---@field wrote_at number?    kept where comments are sent
@@ -31,25 +34,65 @@ local NOTHING = {}
 ---@field cancel surefoot.Canceller?  ends the calls at providers
 ---@field ended boolean?      it was counted
 
+-- Whether none of these attempts can have cost anything: each was refused by an error's status, or not sent at all.
+local function is_free(attempts)
+  for _, attempt in ipairs(attempts) do
+    local is_refused = attempt.status and attempt.status >= 400
+    if attempt.sent ~= false and attempt.phase ~= "connect" and not is_refused then
+      return false
+    end
+  end
+  return true
+end
+
+-- The attempts that were made for a caller that has left, as far as they are known, and whether any was sent.
+local function attempts_of(exchange)
+  local job = exchange.job
+  local err = exchange.departure or job.caller and job.caller.err
+  if err then
+    return err.attempts, err.sent ~= false
+  elseif job.call then
+    return trails.trail(job), job.call:info().sent
+  end
+  return nil, job.id ~= nil -- it was submitted: that call is over, and another may carry its answer on
+end
+
 -- What is known of the answer of a request that nginx ended, since its caller left: what had come of it; before that
--- at least the question was read, by the first line if nobody knows which.
+-- at least the question was read where one was sent, by the first line if nobody knows which.
 local function left_with(exchange)
   local job = exchange.job
-  local partial = call.partial(job)
+  local attempts, is_sent = attempts_of(exchange)
+  local number = attempts and #attempts or exchange.attempts or is_sent and 1 or 0
+  local partial = exchange.departure and exchange.departure.partial or call.partial(job)
   if partial then
-    return partial
+    return { usage = partial.usage, cost = partial.cost, endpoint = partial.endpoint, number = number }
+  elseif not is_sent or attempts and is_free(attempts) then
+    return { is_free = true, number = number }
   end
   local target = job.plan.targets[1]
   local config = job.client.config
   local usage = results.estimate(job.body and #job.body or 0, "")
   local price = prices.find(config, config.endpoints[target.endpoint], job.routes[1].model, target.model)
-  return { usage = usage, cost = price and prices.cost(price, usage) }
+  return { usage = usage, cost = price and prices.cost(price, usage), number = number }
+end
+
+-- What came of the request: an answer, a part of one, or nothing; number: of the attempts.
+local function outcome_of(exchange)
+  local result, failure = exchange.result, exchange.failure
+  if exchange.job and not result and not failure then
+    return left_with(exchange)
+  end
+  local answer, attempts = result or failure and failure.partial or NOTHING, (result or failure or NOTHING).attempts
+  return {
+    usage = answer.usage, cost = answer.cost, endpoint = (failure or answer).endpoint,
+    number = attempts and #attempts or 0, is_free = failure and (failure.unsent or attempts and is_free(attempts)),
+  }
 end
 
 -- Gives back what the request was let in with.
-local function leave(exchange, usage, cost)
-  local failure = exchange.failure
-  if usage or exchange.result or failure and failure.unsent then
+local function leave(exchange, outcome)
+  local usage, cost = outcome.usage, outcome.cost
+  if usage or exchange.result or outcome.is_free then
     exchange.ticket:leave(usage and usage.total_tokens or 0, cost or 0)
   else
     exchange.ticket:leave(nil, cost) -- it may have cost what it was taken for
@@ -76,22 +119,18 @@ function M.settle(exchange)
     return
   end
   exchange.ended = true
-  local result, failure = exchange.result, exchange.failure
-  local answer = result or failure and failure.partial or NOTHING
-  if exchange.job and not result and not failure then
-    answer = left_with(exchange)
-  end
-  local usage, attempts = answer.usage, (result or failure or NOTHING).attempts
+  local result, failure, outcome = exchange.result, exchange.failure, outcome_of(exchange)
+  local usage = outcome.usage
   if exchange.ticket then
-    leave(exchange, usage, answer.cost)
+    leave(exchange, outcome)
   end
   local numbers = {
     operation = exchange.format.operation, model = exchange.model, key = exchange.key and exchange.key.name,
     status = ngx.status, kind = failure and failure.kind or not result and "cancelled" or nil,
-    endpoint = (failure or answer).endpoint, stream = exchange.streams,
+    endpoint = outcome.endpoint, stream = exchange.streams,
     seconds = ngx.now() - exchange.began, first_token = result and result.time_to_first_token,
-    input_tokens = usage and usage.input_tokens, output_tokens = usage and usage.output_tokens, cost = answer.cost,
-    estimated = usage and usage.estimated, attempts = attempts and #attempts or 0,
+    input_tokens = usage and usage.input_tokens, output_tokens = usage and usage.output_tokens, cost = outcome.cost,
+    estimated = usage and usage.estimated, attempts = outcome.number,
   }
   exchange.gateway.tally:ended(numbers)
   if exchange.gateway.logs then
@@ -104,6 +143,7 @@ end
 ---@param endpoint string?
 ---@param attempts integer?
 function M.tell_way(exchange, endpoint, attempts)
+  exchange.attempts = attempts
   local header = ngx.header
   header["x-request-id"] = exchange.id
   header["request-id"] = exchange.id -- where Anthropic's SDKs look

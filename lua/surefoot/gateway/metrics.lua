@@ -268,7 +268,8 @@ end
 local function write_key_counters(out, counters)
   out:counter("surefoot_key_requests_total", "Requests of a key.")
   out:counter("surefoot_key_tokens_total", "Tokens of a key's answers.")
-  out:counter("surefoot_key_cost_dollars_total", "What a key's answers cost, in US dollars, where prices are known.")
+  out:counter("surefoot_key_cost_dollars_total", "What a key was charged, in US dollars, where prices are known: "
+    .. "answers, and by estimate what broke off or lost its caller.")
   for _, name in ipairs(sorted(counters)) do
     local key = counters[name]
     out:add("surefoot_key_requests_total", key.requests, "key", name)

@@ -149,6 +149,7 @@ local function serve_stream(exchange, inbound, job)
       if text ~= "" then
         if not write(exchange, text) then -- the caller has left
           stream:close()
+          exchange.result, exchange.departure = stream:result()
           end_comments(exchange)
           return ngx.exit(499)
         end
@@ -310,6 +311,7 @@ function M.call(gateway, format)
   local exchange = { -- the empty fields are filled later: named here, the table has their places
     gateway = gateway, format = format, began = ngx.req.start_time(), id = id, id_given = id_given, streams = false,
     key = nil, ticket = nil, job = nil, model = nil, result = nil, failure = nil, cancel = nil, ended = nil,
+    attempts = nil, departure = nil,
   }
   ngx.ctx.surefoot = exchange
   gateway.tally:began()
