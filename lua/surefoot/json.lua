@@ -57,6 +57,13 @@ function M.array(t)
   return marked("array", array_mt, t)
 end
 
+--- Whether a table is marked as a JSON array.
+---@param t table
+---@return boolean
+function M.is_array(t)
+  return array_marks[getmetatable(t)] == true
+end
+
 --- Marks a table as a JSON object: integer keys become names.
 ---@generic T: table
 ---@param t T?

@@ -3,6 +3,7 @@
 local answer = require "surefoot.provider.anthropic_answer"
 local common = require "surefoot.provider.common"
 local request = require "surefoot.provider.anthropic_request"
+local shape = require "surefoot.provider.shape"
 local stream = require "surefoot.provider.anthropic_stream"
 
 local M = {}
@@ -58,13 +59,18 @@ function chat.encode(given, variant, codec, changes, streams)
 end
 
 -- Why the list of blocks is none, or nil.
-local function fault_of(content)
-  if type(content) ~= "table" or #content == 0 and next(content) ~= nil then
+local function fault_of(content, codec)
+  if type(content) ~= "table" or #content == 0 and next(content) ~= nil
+    or shape.no_empty_object(content, "content", codec) then
     return "the answer has no list of content"
   end
   for i, block in ipairs(content) do
     if type(block) ~= "table" or type(block.type) ~= "string" then
       return ("the answer has no content[%d].type"):format(i)
+    end
+    local fault = answer.fault_of(block, ("content[%d]"):format(i))
+    if fault then
+      return "the answer's " .. fault
     end
   end
 end
@@ -74,7 +80,7 @@ function chat.decode(reply, codec, asked)
   if not document then
     return nil, verdict
   end
-  local fault = fault_of(document.content)
+  local fault = fault_of(document.content, codec)
   if fault then
     return common.malformed(fault .. ": " .. common.beginning(reply.body))
   end

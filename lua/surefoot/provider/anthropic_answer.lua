@@ -5,6 +5,7 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local shape = require "surefoot.provider.shape"
 
 local M = {}
 
@@ -45,6 +46,22 @@ function M.usage(usage)
     cache_write_hour_tokens = count(kept.ephemeral_1h_input_tokens),
     reasoning_tokens = count(details.thinking_tokens), estimated = false,
   }
+end
+
+local TEXTS = { text = { "text" }, thinking = { "thinking", "signature" }, tool_use = { "id", "name" } }
+
+--- What has another type in a block than it must have; nil where all is well.
+---@param block table
+---@param path string
+---@return string?
+function M.fault_of(block, path)
+  for _, slot in ipairs(TEXTS[block.type] or NOTHING) do
+    local fault = shape.text(block[slot], path .. "." .. slot)
+    if fault then
+      return fault
+    end
+  end
+  return block.type == "tool_use" and shape.text_or_object(block.input, path .. ".input") or nil
 end
 
 -- The input of a tool_use block, written.

@@ -10,6 +10,7 @@ local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local outline = require "surefoot.provider.outline"
 local pieces = require "surefoot.provider.pieces"
+local shape = require "surefoot.provider.shape"
 
 local M = {}
 
@@ -101,6 +102,10 @@ function handlers.message_start(self, document)
   elseif self.message then
     return malformed "a second message began in the stream"
   end
+  local fault = shape.list(message.content, "message.content", answer.fault_of)
+  if fault then
+    return malformed("an event's %s", fault)
+  end
   message = finished(self, message)
   for i, block in ipairs(some_table(message.content) or NOTHING) do
     self.blocks[i] = { block = some_table(block) or NOTHING }
@@ -120,6 +125,10 @@ function handlers.content_block_start(self, document)
   local begun = some_table(document.content_block)
   if not begun or not some_text(begun.type) then
     return malformed "content_block_start without a block"
+  end
+  local fault = answer.fault_of(begun, "content_block")
+  if fault then
+    return malformed("an event's %s", fault)
   end
   document = finished(self, document)
   local block = common.copy(document.content_block)

@@ -97,6 +97,10 @@ function chat.decode(reply, codec, request)
     end
     return malformed("the answer has no candidates: " .. beginning(reply.body))
   end
+  local fault = answer.fault_of(candidate, "candidates[1]")
+  if fault then
+    return malformed(("the answer's %s: %s"):format(fault, beginning(reply.body)))
+  end
   local parts = answer.parts_of(candidate)
   if (not parts or #parts == 0) and not answer.reason_of(candidate) then
     return malformed("the answer's candidate has neither parts nor a reason for its end: " .. beginning(reply.body))

@@ -11,6 +11,7 @@
 
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
+local shape = require "surefoot.provider.shape"
 
 local M = {}
 
@@ -213,6 +214,25 @@ local function read_parts(list, source, codec)
     end
   end
   return read
+end
+
+local function fault_of_part(part, path)
+  local call = part.functionCall
+  local fault = shape.text(part.text, path .. ".text") or shape.object(call, path .. ".functionCall")
+  if not fault and type(call) == "table" then
+    fault = shape.text(call.name, path .. ".functionCall.name") or shape.object(call.args, path .. ".functionCall.args")
+  end
+  return fault
+end
+
+--- What has another type in a candidate than it must have; nil where all is well.
+---@param candidate table
+---@param path string
+---@return string?
+function M.fault_of(candidate, path)
+  local content = candidate.content
+  return shape.object(content, path .. ".content") or type(content) == "table"
+    and shape.list(content.parts, path .. ".content.parts", fault_of_part) or nil
 end
 
 --- The parts of a candidate.

@@ -13,6 +13,7 @@ local answer = require "surefoot.provider.gemini_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local pieces = require "surefoot.provider.pieces"
+local shape = require "surefoot.provider.shape"
 local sorted = require "surefoot.sorted"
 
 local M = {}
@@ -238,18 +239,20 @@ end
 
 -- The chunks of an event: nearly always one, or none.
 local function take_candidates(self, document)
+  local fault = shape.list(document.candidates, "candidates", answer.fault_of)
+  if fault then
+    return nil, nil, { class = "transient", kind = "malformed", message = "an event's " .. fault }
+  end
   local first, more = nil, nil
   for i, candidate in ipairs(some_table(document.candidates) or common.NOTHING) do
-    if type(candidate) == "table" then
-      local chunk, verdict = take_candidate(self, candidate, i, document)
-      if verdict then
-        return nil, nil, verdict
-      elseif not first then
-        first = chunk
-      elseif chunk then
-        more = more or {}
-        more[#more + 1] = chunk
-      end
+    local chunk, verdict = take_candidate(self, candidate, i, document)
+    if verdict then
+      return nil, nil, verdict
+    elseif not first then
+      first = chunk
+    elseif chunk then
+      more = more or {}
+      more[#more + 1] = chunk
     end
   end
   return first, more

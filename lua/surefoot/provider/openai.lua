@@ -112,9 +112,15 @@ function chat.decode(reply, codec, request)
   local message = type(choice) == "table" and choice.message
   if type(message) ~= "table" then
     return malformed("the answer has no choices[1].message: " .. beginning(reply.body))
-  elseif finish then
-    message = finish(message)
   end
+  for i = 1, #choices do
+    local said = type(choices[i]) == "table" and choices[i].message
+    local fault = type(said) == "table" and answer.fault_of(said, ("choices[%d].message"):format(i), codec)
+    if fault then
+      return malformed(("the answer's %s: %s"):format(fault, beginning(reply.body)))
+    end
+  end
+  message = answer.with_texts(finish and finish(message) or message, codec)
   return answer.fields(document, choice, message, codec, request, not finish and document or nil)
 end
 
@@ -134,7 +140,8 @@ function embeddings.decode(reply, codec, request)
   local vectors, found = {}, 0
   for i, item in ipairs(data) do
     local vector = type(item) == "table" and item.embedding
-    if type(vector) ~= "table" and type(vector) ~= "string" then
+    local is_list = type(vector) == "table" and (type(vector[1]) == "number" or next(vector) == nil)
+    if not is_list and type(vector) ~= "string" then
       return malformed(("the answer has no data[%d].embedding"):format(i))
     end
     local place = type(item.index) == "number" and item.index + 1 or i

@@ -1,6 +1,7 @@
 --- What a chat completion in OpenAI's shape says: of a whole answer, and of a stream folded into one.
 
 local common = require "surefoot.provider.common"
+local shape = require "surefoot.provider.shape"
 
 local M = {}
 
@@ -66,6 +67,76 @@ function M.thinking_of(content)
   return thoughts
 end
 
+-- ------------------------------------------------------------------------------------------------------------- types
+
+local function fault_of_part(part, path)
+  return part.type == "text" and shape.text(part.text, path .. ".text") or nil
+end
+
+local BODIES = { ["function"] = "arguments", custom = "input" } -- of a call: where its words are
+
+local function fault_of_call(call, path)
+  for name, slot in next, BODIES do
+    local body, place = call[name], path .. "." .. name
+    local fault = shape.object(body, place)
+    if not fault and type(body) == "table" then
+      fault = shape.text(body.name, place .. ".name") or shape.text_or_object(body[slot], place .. "." .. slot)
+    end
+    if fault then
+      return fault
+    end
+  end
+end
+
+--- What has another type in a message, or in a delta, than it must have; nil where all is well.
+---@param message table
+---@param path string
+---@param codec surefoot.Codec
+---@return string?
+function M.fault_of(message, path, codec)
+  local content, calls, fault = message.content, message.tool_calls, nil
+  if type(content) == "table" then
+    fault = shape.list(content, path .. ".content", fault_of_part)
+      or shape.no_empty_object(content, path .. ".content", codec)
+  elseif type(content) ~= "string" then
+    fault = shape.text(content, path .. ".content")
+  end
+  return fault or calls ~= nil and shape.list(calls, path .. ".tool_calls", fault_of_call) or nil
+end
+
+-- The place of the first call whose arguments are an object (or the list of a server's written in Lua).
+local function object_in(calls)
+  for i = 1, type(calls) == "table" and #calls or 0 do
+    local body = calls[i]["function"]
+    if type(body) == "table" and type(body.arguments) == "table" then
+      return i
+    end
+  end
+end
+
+--- A message whose calls have their arguments as a text, as OpenAI's have: itself, or a copy.
+---@param message table  without faults
+---@param codec surefoot.Codec
+---@return table
+function M.with_texts(message, codec)
+  if not object_in(message.tool_calls) then
+    return message
+  end
+  message = common.copy(message)
+  message.tool_calls = common.copy(message.tool_calls)
+  for i, call in ipairs(message.tool_calls) do
+    local body = call["function"]
+    local text = type(body) == "table" and type(body.arguments) == "table" and shape.written(body.arguments, codec)
+    if text then
+      call, body = common.copy(call), common.copy(body)
+      message.tool_calls[i], call["function"], body.arguments = call, body, text
+    end
+  end
+  return message
+end
+
+-- ------------------------------------------------------------------------------------------------------------ fields
+
 --- The verdict on a choice that says that it failed (OpenRouter, under status 200), or nil.
 ---@param choice table
 ---@param document table
@@ -98,7 +169,7 @@ function M.fields(document, choice, message, codec, request, body)
     text = text, message = message, tool_calls = calls and #calls > 0 and calls or nil,
     parsed = common.parsed_of(text, request, codec), finish_reason = reason, truncated = reason == "length" or nil,
     reasoning = some_text(said.reasoning_content) or some_text(said.reasoning) or M.thinking_of(said.content),
-    usage = M.usage(document.usage), model = some(document.model), id = some(document.id),
+    usage = M.usage(document.usage), model = some_text(document.model), id = some(document.id),
     body = body, _body = not body and document or nil,
     status = nil, raw = nil, _headers = nil, _receipt = nil, endpoint = nil, request_id = nil, latency = nil,
     time_to_first_token = nil,

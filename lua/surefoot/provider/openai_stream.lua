@@ -10,6 +10,7 @@ local json = require "surefoot.json"
 local openai_delta = require "surefoot.provider.openai_delta"
 local outline = require "surefoot.provider.outline"
 local pieces = require "surefoot.provider.pieces"
+local shape = require "surefoot.provider.shape"
 local sorted = require "surefoot.sorted"
 
 local M = {}
@@ -196,13 +197,31 @@ local function usage_of(self, document)
   end
 end
 
--- A chunk, or nil when the choice says nothing new.
+-- What a choice says: its delta, or the whole message of a server that does not know how to stream.
+local function said_by(choice, state)
+  local delta = some(choice.delta)
+  if delta ~= nil then
+    return delta, "delta"
+  end
+  return not state.has_begun and some(choice.message) or nil, "message"
+end
+
+local function fault_of(said, name, codec)
+  if type(said) ~= "table" then
+    return said ~= nil and name .. " is " .. shape.name(said) or nil
+  end
+  return answer.fault_of(said, name, codec)
+end
+
+-- A chunk, or nil when the choice says nothing new; nil and what has the wrong type.
 local function take_choice(self, choice, place, document)
   local codec, state = self.codec, state_of(self, choice, place)
   local shows, text, reasoning, calls = false, nil, nil, nil
-  -- a server that does not know how to stream sends its message whole
-  local delta = some_table(choice.delta) or not state.has_begun and some_table(choice.message)
-  if delta then
+  local delta, name = said_by(choice, state)
+  local fault = fault_of(delta, name, codec)
+  if fault then
+    return nil, fault
+  elseif delta then
     shows, text, reasoning, calls = fold(state.message, delta, codec)
     state.has_begun = state.has_begun or shows
   end
@@ -227,26 +246,35 @@ local function take_choice(self, choice, place, document)
   }, document, finish)
 end
 
--- The chunks of an event: nearly always one, or none.
+local function malformed(fault)
+  return { class = "transient", kind = "malformed", message = "an event's " .. fault }
+end
+
+-- The chunks of an event: nearly always one, or none; nil, nil and a verdict.
 local function take_choices(self, document)
-  local choices, first, more = document.choices, nil, nil
-  if type(choices) ~= "table" then
-    return nil
+  local choices, first, more = some(document.choices), nil, nil
+  local fault = shape.any_list(choices, "choices")
+  if fault then
+    return nil, nil, malformed(fault)
   end
-  for i = 1, #choices do
-    local choice = choices[i]
+  for i = 1, #(choices or NOTHING) do
+    local choice, verdict, chunk = choices[i], nil, nil
     if type(choice) == "table" then
-      local verdict = answer.failure_of(choice, document)
-      if verdict then
-        return nil, nil, verdict
+      verdict = answer.failure_of(choice, document)
+      if not verdict then
+        chunk, fault = take_choice(self, choice, i, document)
+        verdict = fault and malformed(("choices[%d].%s"):format(i, fault))
       end
-      local chunk = take_choice(self, choice, i, document)
-      if not first then
-        first = chunk
-      elseif chunk then
-        more = more or {}
-        more[#more + 1] = chunk
-      end
+    elseif choice ~= null then
+      verdict = malformed(("choices[%d] is %s"):format(i, shape.name(choice)))
+    end
+    if verdict then
+      return nil, nil, verdict
+    elseif not first then
+      first = chunk
+    elseif chunk then
+      more = more or {}
+      more[#more + 1] = chunk
     end
   end
   return first, more

@@ -7,6 +7,7 @@ local answer = require "surefoot.provider.responses_answer"
 local common = require "surefoot.provider.common"
 local openai = require "surefoot.provider.openai"
 local request = require "surefoot.provider.responses_request"
+local shape = require "surefoot.provider.shape"
 local stream = require "surefoot.provider.responses_stream"
 
 local M = {}
@@ -41,6 +42,11 @@ function chat.decode(reply, codec, asked)
     return nil, answer.failure(document)
   elseif type(document.output) ~= "table" then
     return common.malformed("the answer has no output: " .. common.beginning(reply.body))
+  end
+  local fault = shape.list(document.output, "output", answer.fault_of)
+    or shape.no_empty_object(document.output, "output", codec)
+  if fault then
+    return nil, answer.malformed("the answer's ", fault .. ": " .. common.beginning(reply.body))
   end
   return answer.fields(document, codec, asked)
 end

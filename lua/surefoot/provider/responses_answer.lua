@@ -4,6 +4,7 @@ local answer = require "surefoot.provider.openai_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local responses_request = require "surefoot.provider.responses_request"
+local shape = require "surefoot.provider.shape"
 
 local M = {}
 
@@ -75,7 +76,58 @@ local function join(list, type_name)
   return texts
 end
 
-local readers = {} -- type of an item -> function(said, item)
+-- ------------------------------------------------------------------------------------------------------------- types
+
+local function fault_of_part(part, path)
+  return part.type == "output_text" and shape.text(part.text, path .. ".text")
+    or part.type == "refusal" and shape.text(part.refusal, path .. ".refusal") or nil
+end
+
+local checks = {} -- type of an item -> function(item, path): what has the wrong type
+
+function checks.message(item, path)
+  return shape.list(item.content, path .. ".content", fault_of_part)
+end
+
+function checks.function_call(item, path)
+  return shape.text(item.name, path .. ".name") or shape.text_or_object(item.arguments, path .. ".arguments")
+end
+
+function checks.custom_tool_call(item, path)
+  return shape.text(item.name, path .. ".name") or shape.text(item.input, path .. ".input")
+end
+
+--- What has another type in an item than it must have; nil where all is well.
+---@param item table
+---@param path string
+---@return string?
+function M.fault_of(item, path)
+  local check = checks[item.type]
+  return check and check(item, path)
+end
+
+--- The verdict on what has the wrong type.
+---@param what string
+---@param fault string
+---@return surefoot.Verdict
+function M.malformed(what, fault)
+  return { class = "transient", kind = "malformed", message = what .. fault }
+end
+
+--- The arguments of a call, as a text.
+---@param arguments any
+---@param codec surefoot.Codec
+---@return string?
+function M.words_of(arguments, codec)
+  if type(arguments) == "table" then
+    arguments = shape.written(arguments, codec)
+  end
+  return some_text(arguments)
+end
+
+-- ------------------------------------------------------------------------------------------------------------ fields
+
+local readers = {} -- type of an item -> function(said, item, codec)
 
 function readers.message(said, item)
   for _, part in ipairs(some_table(item.content) or NOTHING) do
@@ -97,9 +149,9 @@ function readers.reasoning(said, item)
   end
 end
 
-function readers.function_call(said, item)
+function readers.function_call(said, item, codec)
   said.calls[#said.calls + 1] = { id = some(item.call_id) or some(item.id), type = "function",
-    ["function"] = { name = some(item.name), arguments = some_text(item.arguments) or "" } }
+    ["function"] = { name = some(item.name), arguments = M.words_of(item.arguments, codec) or "" } }
 end
 
 function readers.custom_tool_call(said, item)
@@ -135,7 +187,7 @@ function M.fields(document, codec, request)
   for _, item in ipairs(items) do
     local reader = type(item) == "table" and readers[item.type]
     if reader then
-      reader(said, item)
+      reader(said, item, codec)
     end
   end
   local text = #said.texts > 0 and table.concat(said.texts) or nil

@@ -8,6 +8,7 @@ local answer = require "surefoot.provider.responses_answer"
 local common = require "surefoot.provider.common"
 local json = require "surefoot.json"
 local pieces = require "surefoot.provider.pieces"
+local shape = require "surefoot.provider.shape"
 local sorted = require "surefoot.sorted"
 
 local M = {}
@@ -123,7 +124,7 @@ end
 
 local function begin_call(self, document, state, item)
   state.call, self.calls = self.calls, self.calls + 1
-  local words = some_text(item[BODY[item.type][2]])
+  local words = answer.words_of(item[BODY[item.type][2]], self.codec)
   state.shown = words ~= nil
   return commit(self, document, nil, nil, fragment(state, item, words or "", true))
 end
@@ -139,6 +140,16 @@ end
 
 local events = {} -- type of an event -> function(self, document, data): action, chunk or verdict
 
+local function refused(fault)
+  return "fail", answer.malformed("an event's ", fault)
+end
+
+-- What has the wrong type in an event about an item.
+local function fault_of_item(document)
+  local item = document.item
+  return shape.object(item, "item") or type(item) == "table" and answer.fault_of(item, "item") or nil
+end
+
 local function begin(self, document)
   self.response = object_of(document.response) or self.response
   return "hold"
@@ -147,8 +158,10 @@ end
 events["response.created"], events["response.in_progress"], events["response.queued"] = begin, begin, begin
 
 events["response.output_item.added"] = function(self, document)
-  local item = object_of(document.item)
-  if not item then
+  local item, fault = object_of(document.item), fault_of_item(document)
+  if fault then
+    return refused(fault)
+  elseif not item then
     return "hold"
   end
   local state = state_of(self, document)
@@ -163,8 +176,10 @@ end
 local function delta_of(name, item_type, list_name, index_name, part_type, slot)
   local is_thought = item_type == "reasoning"
   events[name] = function(self, document)
-    local delta = some_text(document.delta)
-    if not delta then
+    local delta, fault = some_text(document.delta), shape.text(document.delta, "delta")
+    if fault then
+      return refused(fault)
+    elseif not delta then
       return "hold"
     end
     local state = state_of(self, document, item_type)
@@ -184,7 +199,11 @@ delta_of("response.reasoning_text.delta", "reasoning", "content", "content_index
 
 local function words_of(name, item_type)
   events["response." .. name .. ".delta"] = function(self, document)
-    local delta, state = some_text(document.delta), state_of(self, document, item_type)
+    local delta, fault = some_text(document.delta), shape.text(document.delta, "delta")
+    if fault then
+      return refused(fault)
+    end
+    local state = state_of(self, document, item_type)
     if not delta or not BODY[state.item.type] then
       return "hold"
     end
@@ -217,7 +236,7 @@ local function show_item(self, document, state, item)
     if not state.call then
       return begin_call(self, document, state, item)
     end
-    local words = some_text(item[BODY[item.type][2]])
+    local words = answer.words_of(item[BODY[item.type][2]], self.codec)
     if words and not state.shown then
       return commit(self, document, nil, nil, fragment(state, item, words))
     end
@@ -231,8 +250,10 @@ local function show_item(self, document, state, item)
 end
 
 events["response.output_item.done"] = function(self, document)
-  local item = object_of(document.item)
-  if not item then
+  local item, fault = object_of(document.item), fault_of_item(document)
+  if fault then
+    return refused(fault)
+  elseif not item then
     return "hold"
   end
   local state = state_of(self, document)
@@ -245,6 +266,10 @@ local function finish(self, document)
   local response = object_of(document.response)
   if not response then
     return "fail", { class = "transient", kind = "malformed", message = "the stream ended without a response" }
+  end
+  local fault = shape.list(response.output, "response.output", answer.fault_of)
+  if fault then
+    return refused(fault)
   end
   local items, had_items = response.output, next(self.states) ~= nil
   if type(items) ~= "table" or #items == 0 then

@@ -268,7 +268,7 @@ describe("a Gemini answer", function()
   end)
 
   it("keeps odd things out of calls", function()
-    local fields = read(candidate({ parts = { { functionCall = { args = {} } }, { functionCall = 7 }, 8,
+    local fields = read(candidate({ parts = { { functionCall = { args = {} } }, { functionCall = {} },
       { functionResponse = { name = "nobody's", response = {} } }, { text = "x" } } }, "STOP"))
     assert.is_nil(fields.tool_calls)
     assert.equal("x", fields.text)
