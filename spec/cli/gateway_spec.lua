@@ -149,7 +149,8 @@ describe("surefoot gateway #once", function()
       for said, words in pairs {
         ["%-%-access%-log: /nowhere/x: No such file"] = { "--access-log", "/nowhere/x" },
         ["%-%-error%-log: DIR: Is a directory"] = { "--error-log", dir },
-        ["%-%-access%-log: .*nginx cannot take a path"] = { "--access-log", "/a'b" },
+        ["%-%-access%-log: nginx cannot take a path"] = { "--access-log", "/a'b" },
+        ["%-%-error%-log: nginx cannot take a path"] = { "--error-log", "/a;b" },
         ["%-%-socket%-mode: expected permissions"] = { "--socket-mode", "999" },
       } do
         refused(said, config_of(), unpack(words))
@@ -163,6 +164,30 @@ describe("surefoot gateway #once", function()
         assert.same({ 2, "" }, { result.status, result.stdout }, said)
         assert.matches("^surefoot: " .. said, result.stderr)
       end
+    end)
+
+    it("paths that nginx cannot take, whatever is to be done with them", function()
+      process.write(dir .. "/config.lua", config_of())
+      for _, name in ipairs { dir .. "/a;b", dir .. "/a'b", dir .. '/a"b', dir .. "/a\nb", dir .. "/a$b" } do
+        for option, given in pairs { ["--directory"] = name, ["--listen"] = "unix:" .. name } do
+          for _, flag in ipairs { "--check", "--print", "--workers=1" } do
+            local result = env.run { "build/surefoot", "gateway", dir .. "/config.lua", "--user", USER, option, given,
+              flag }
+            assert.same({ 2, "" }, { result.status, result.stdout }, result.stderr)
+            assert.equal(("surefoot: %s: nginx cannot take a path with quotes, backslashes, $, ;, ?, braces or control "
+              .. "characters: %s\n"):format(option, given:gsub("%c", "?")), result.stderr)
+          end
+        end
+      end
+      assert.equal("config.lua\n", env.check { "ls", dir })
+    end)
+
+    it("in a folder for temporary files that nginx can take", function()
+      process.capture { "mkdir", dir .. "/a;b" }
+      process.write(dir .. "/config.lua", config_of())
+      local result = env.run({ "build/surefoot", "gateway", dir .. "/config.lua", "--check", "--user", USER },
+        { env = { TMPDIR = dir .. "/a;b", XDG_RUNTIME_DIR = dir .. "/a;b" } })
+      assert.same({ 0, "" }, { result.status, result.stderr })
     end)
 
     it("whether somebody serves the models of keys", function()
@@ -347,6 +372,17 @@ describe("surefoot gateway #once", function()
     process.capture(("rm -f /dev/shm/surefoot-*-gateway-127.0.0.1_%d"):format(port))
   end)
 
+  it("tells where its access log goes", function()
+    for log, told in pairs {
+      ["off"] = "no access log", [dir .. "/one.log"] = "access log in " .. dir .. "/one.log",
+      [""] = "access log on standard output",
+    } do
+      local g = start { arguments = log ~= "" and { "--access-log", log } or nil }
+      assert.is_truthy(g:log():find(": 1 line, any model, no keys; " .. told .. "; nginx ", 1, true), g:log())
+      g:stop()
+    end
+  end)
+
   it("keeps the folder that it is given, which is one gateway's at a time", function()
     local folder = dir .. "/of nginx"
     local g = start { arguments = { "--directory", folder .. "/", "--access-log", dir .. "/requests.log" } }
@@ -382,6 +418,14 @@ describe("surefoot gateway #once", function()
     assert(connection:send "GET / HTTP/1.1\r\nHost: a\r\nHost b\r\n\r\n")
     error_of(assert(connection:response()), 400)
     connection:close()
+    for status, request in pairs {
+      [505] = "GET / HTTP/9.9\r\nHost: a\r\n\r\n", [501] = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
+    } do
+      connection = assert(http.connect("127.0.0.1", g.port, 10))
+      assert(connection:send(request))
+      assert.equal("invalid_request_error", error_of(assert(connection:response()), status).type)
+      connection:close()
+    end
     local lines = assert(process.wait_for(function()
       local list, seen = g:requests(), {}
       for _, one in ipairs(list) do

@@ -26,7 +26,7 @@ describe("nginx.write", function()
   end)
 
   it("refuses what it cannot quote", function()
-    for _, name in ipairs { "/a$b", '/a"b', "/a;b", "/a\nb", "/a{b", "/a?b", "/a'b" } do
+    for _, name in ipairs { "/a\\b", "/a$b", '/a"b', "/a;b", "/a\nb", "/a{b", "/a?b", "/a'b" } do
       local ok, problem = pcall(write, { directory = name })
       assert.is_false(ok)
       assert.matches("^the directory: nginx cannot take a path", problem)

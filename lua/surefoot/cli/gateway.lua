@@ -82,6 +82,12 @@ local function checked(name, f, ...)
   return value
 end
 
+-- Gives a path back that nginx can take.
+local function nginx_path(option, path)
+  local ok, problem = pcall(nginx.path, path, option)
+  return ok and path or fail(MISUSED, problem)
+end
+
 ---@class surefoot.cli.Gateway
 ---@field config string     absolute path
 ---@field address surefoot.gateway.Address
@@ -99,6 +105,7 @@ local function read(args)
   if not address then
     fail(MISUSED, "--listen: " .. misread)
   end
+  nginx_path("--listen", address.text)
   local given, problem = settings.load(name)
   if not given then
     fail(MISUSED, problem)
@@ -180,10 +187,13 @@ local function write_file(name, text)
   end
 end
 
+-- The folder that was named, as nginx will.
+local function named_folder(name)
+  return nginx_path("--directory", (absolute(name):gsub("(.)/+$", "%1")))
+end
+
 -- A folder that was named is made where it is missing, and belongs to one gateway at a time.
-local function own_folder(name)
-  local folder = absolute(name):gsub("(.)/+$", "%1")
-  checked("--directory", nginx.path, folder, folder)
+local function own_folder(folder)
   os.execute("mkdir -p -m 0700 -- '" .. folder .. "' 2>/dev/null")
   local well, problem = outputs.check(folder .. "/nginx.conf")
   if not well then
@@ -196,12 +206,13 @@ local function own_folder(name)
   return folder
 end
 
--- Where files go that are of no use afterwards. Others than its user do not get through the first one.
+-- Where files go that are of no use afterwards, and nginx can name them. Others than its user do not get through the
+-- first one.
 local function temporary(is_for_others)
   local list = {}
   for _, name in ipairs { not is_for_others and "XDG_RUNTIME_DIR" or "", "TMPDIR" } do
     local folder = os.getenv(name)
-    if folder and folder:sub(1, 1) == "/" then
+    if folder and folder:sub(1, 1) == "/" and pcall(nginx.path, folder, name) then
       list[#list + 1] = folder:gsub("/+$", "")
     end
   end
@@ -235,8 +246,7 @@ local function log_file(option, target)
   if not target or target == "off" or target:find "^syslog:" then
     return target
   end
-  target = absolute(target)
-  checked(option, nginx.path, target, target)
+  target = nginx_path(option, absolute(target))
   local well, problem = outputs.check(target)
   return well and target or fail(MISUSED, "%s: %s", option, problem)
 end
@@ -261,6 +271,12 @@ local function describe(args, plan)
     max_body_bytes = plan.gateway.max_body_bytes, error_log = log_file("--error-log", args.error_log),
     access_log = log_file("--access-log", args.access_log),
   }
+end
+
+-- nginx's configuration. What it cannot take here was found on this machine.
+local function written(description)
+  local ok, text = pcall(nginx.write, description)
+  return ok and text or fail(FAILED, text)
 end
 
 -- Standard output cannot always be opened by name: under systemd it is a socket.
@@ -325,7 +341,7 @@ end
 local function try(description)
   local before = shared_names()
   description.is_trial, description.access_log = true, "off"
-  write_file(description.directory .. "/nginx.conf", nginx.write(description))
+  write_file(description.directory .. "/nginx.conf", written(description))
   local pipe = assert(io.popen(shell_line(command_of(description), machine.hidden()) .. " 2>&1 </dev/null", "r"))
   local said = pipe:read "*a"
   pipe:close()
@@ -356,17 +372,22 @@ local function summary(plan)
   }, ", ")
 end
 
+local function access_log(target)
+  return not target and "access log on standard output" or target == "off" and "no access log"
+    or "access log in " .. target
+end
+
 local function start(description, plan, terminal, mode)
   local fd = open_address(plan.address, mode)
   local conf = description.directory .. "/nginx.conf"
-  write_file(conf, nginx.write(description))
+  write_file(conf, written(description))
   local user = description.user_found
   if user and not process.can_read(conf, user.name) then
     fail(MISUSED, "the workers would run as %s, who cannot get into %s: chmod 711 lets them", user.name,
       description.directory)
   end
-  terminal:tell(("surefoot gateway: %s/v1: %s; nginx %s in %s"):format(plan.address.url, summary(plan),
-    description.program.version, description.directory))
+  terminal:tell(("surefoot gateway: %s/v1: %s; %s; nginx %s in %s"):format(plan.address.url, summary(plan),
+    access_log(description.access_log), description.program.version, description.directory))
   local command, hidden = command_of(description), machine.hidden()
   if fd then -- as nginx hands its sockets over to a newer nginx
     table.insert(command, 1, "env")
@@ -377,18 +398,18 @@ local function start(description, plan, terminal, mode)
 end
 
 local function run(args, terminal)
-  local plan = read(args)
+  local plan, folder = read(args), args.directory and named_folder(args.directory)
   for _, remark in ipairs(gateway_config.remarks(plan.gateway, plan.client)) do
     terminal:tell(("surefoot gateway: %s: %s"):format(plan.config, remark))
   end
   local description = describe(args, plan)
   if args.print then
-    description.directory = absolute(args.directory or "surefoot-gateway")
-    terminal:write(nginx.write(description))
+    description.directory = folder or named_folder "surefoot-gateway"
+    terminal:write(written(description))
     return 0
   end
   choose_access_log(description, terminal)
-  description.directory = args.directory and not args.check and own_folder(args.directory)
+  description.directory = folder and not args.check and own_folder(folder)
     or new_folder(description.user_found)
   if args.check then
     try(description)

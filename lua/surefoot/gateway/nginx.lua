@@ -19,7 +19,9 @@ local REFUSALS = {
   { status = 414, kind = "invalid_request_error", message = "The URL is too long.", early = true },
   { status = 431, also = 494, kind = "invalid_request_error", message = "The headers are too large." },
   { status = 500, kind = "server_error", message = "The gateway failed; its log tells more.", code = "gateway_error" },
+  { status = 501, kind = "invalid_request_error", message = "The transfer encoding is not known here." },
   { status = 503, kind = "server_error", message = "The gateway is not ready.", code = "gateway_error" },
+  { status = 505, kind = "invalid_request_error", message = "The version of HTTP is not known here.", early = true },
 }
 
 -- ----------------------------------------------------------------------------------------------------- configuration
