@@ -1,5 +1,7 @@
 --- A switch that ends calls: one canceller may be given to any number of calls, also before they begin.
 
+local check = require "surefoot.config.check"
+
 local M = {}
 
 local WEAK = { __mode = "k" }
@@ -43,8 +45,13 @@ function methods:remove(call)
 end
 
 --- Makes a canceller.
+---@param ... nil there is none
 ---@return surefoot.Canceller
-function M.new()
+function M.new(...)
+  local ok, problem = pcall(check.nothing, ...)
+  if not ok then
+    error("surefoot.canceller: " .. problem, 2)
+  end
   return setmetatable({ calls = setmetatable({}, WEAK), used = false }, mt)
 end
 

@@ -353,22 +353,31 @@ end
 
 --- Asks every endpoint for its models, with every key: does it work, and what has to be changed where it does not?
 ---@async
+---@param ... nil there is none
 ---@return surefoot.Report report
-function Client:verify()
-  return verify.verify(of(self, "verify"))
+function Client:verify(...)
+  of(self, "verify")
+  read("verify", check.nothing, ...)
+  return verify.verify(self)
 end
 
 --- Opens a connection to every endpoint, so that the first call need not.
 ---@async
+---@param ... nil there is none
 ---@return surefoot.Report report ok where an answer came, whatever it was
-function Client:warm()
-  return verify.warm(of(self, "warm"))
+function Client:warm(...)
+  of(self, "warm")
+  read("warm", check.nothing, ...)
+  return verify.warm(self)
 end
 
 --- What has happened so far.
+---@param ... nil there is none
 ---@return surefoot.Stats
-function Client:stats()
-  return stats.report(of(self, "stats"))
+function Client:stats(...)
+  of(self, "stats")
+  read("stats", check.nothing, ...)
+  return stats.report(self)
 end
 
 --- The same for Prometheus, in the words of OpenTelemetry where it has some.

@@ -8,6 +8,7 @@
 
 local binding = require "surefoot.binding"
 local canceller = require "surefoot.canceller"
+local certificates = require "surefoot.config.certificates"
 local client = require "surefoot.client"
 local config = require "surefoot.config"
 local ids = require "surefoot.ids"
@@ -87,14 +88,18 @@ local host = { scheduler = native.scheduler, new_id = ids.new }
 ---@return surefoot.Client
 function M.new(configuration)
   local ok, resolved = pcall(config.resolve, configuration)
+  local problem = not ok and resolved
+  if ok then
+    ok, problem = pcall(certificates.check, resolved, configuration)
+  end
   if not ok then
-    error("surefoot.new: " .. tostring(resolved):gsub("^surefoot%.new: ", ""), 2)
+    error("surefoot.new: " .. tostring(problem):gsub("^surefoot%.new: ", ""), 2)
   end
-  local made, problem = pcall(client.new, resolved, host)
+  local made, new = pcall(client.new, resolved, host)
   if not made then
-    error("surefoot.new: " .. tostring(problem), 2)
+    error("surefoot.new: " .. tostring(new), 2)
   end
-  return problem
+  return new
 end
 
 --- Writes all that a client hears from now on into a file, for surefoot.replay. See surefoot.record's head.

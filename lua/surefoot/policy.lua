@@ -237,8 +237,13 @@ end
 ---@field count fun(self): integer
 
 --- Durations from 1 us to 1 h: quantiles off by at most 1 %, constant memory.
+---@param ... nil there is none
 ---@return surefoot.policy.Histogram
-function M.histogram()
+function M.histogram(...)
+  local ok, problem = pcall(check.nothing, ...)
+  if not ok then
+    error("histogram: " .. problem, 2)
+  end
   return native.histogram()
 end
 

@@ -6,8 +6,10 @@
 -- nearest; with strict = false it gets the nearest one's answer, if one has its path. Streams come as the events that
 -- they were, each at its time.
 
+local check = require "surefoot.config.check"
 local json = require "surefoot.json"
 local record = require "surefoot.record"
+local schema = require "surefoot.config.schema"
 local simulate = require "surefoot.simulate"
 local words = require "surefoot.config.text"
 
@@ -170,7 +172,7 @@ local NETWORK = { base_url = true, api_key = true, preset = true, proxy = true, 
 ---@return surefoot.Client client
 ---@return surefoot.Simulation sim whose clock it lives by
 function M.new(path, options)
-  options = options or {}
+  options = check.fields(schema.replay, options == nil and {} or options, "")
   local header, entries = read(path)
   local replay = setmetatable({ path = path, entries = entries, strict = options.strict ~= false }, Replay)
   local scripts = {}

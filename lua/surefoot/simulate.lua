@@ -17,11 +17,13 @@
 -- (over a kept connection). A call outside of a task moves the clock until it has settled.
 
 local binding = require "surefoot.binding"
+local check = require "surefoot.config.check"
 local client = require "surefoot.client"
 local config = require "surefoot.config"
 local copy = require "surefoot.copy"
 local json = require "surefoot.json"
 local results = require "surefoot.result"
+local schema = require "surefoot.config.schema"
 local schedulers = require "surefoot.scheduler"
 local tasks = require "surefoot.tasks"
 
@@ -214,10 +216,9 @@ function M.new(options)
   if type(options) ~= "table" or type(options.endpoints) ~= "table" then
     error("surefoot.simulate: expected { seed =, endpoints = { [name] = function } }", 3)
   end
-  for key in pairs(options) do
-    if key ~= "seed" and key ~= "endpoints" then
-      error(("surefoot.simulate: unknown key %q; known are seed and endpoints"):format(tostring(key)), 3)
-    end
+  local ok, problem = pcall(check.fields, schema.simulate, options, "")
+  if not ok then
+    error("surefoot.simulate: " .. problem, 3)
   end
   local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {},
     ids = 0, events = 0 }, mt)
@@ -246,6 +247,9 @@ end
 -- The endpoints of a client, by name: what is not said about them does not matter here.
 local function endpoints_of(self, given)
   local list = {}
+  if #self.names == 0 then
+    error("endpoints: the simulation has none: give it some, each a name and a function", 0)
+  end
   for i, endpoint in ipairs(given or self.names) do
     local named = type(endpoint) == "table" and endpoint or { name = endpoint }
     if not self.scripts[named.name] then
@@ -262,6 +266,9 @@ end
 ---@return surefoot.Client
 function Simulation:client(given)
   local ok, resolved = pcall(function()
+    if given ~= nil and type(given) ~= "table" then
+      error("expected a table, got " .. check.show(given), 0)
+    end
     local whole = copy({ model = "simulated" }, given)
     whole.endpoints = endpoints_of(self, whole.endpoints)
     if whole.shared then

@@ -535,7 +535,7 @@ describe("network:", function()
         return { base_url = ("https://other.example:%d/v1"):format(p.lines.a.tls_port),
           dns = { hosts = { ["other.example"] = "127.0.0.1" } } }
       end,
-      certificate_file = function() return { base_url = tls_url, tls = { ca_file = "/nonexistent/ca.pem" } } end,
+      certificate_file = function() return { base_url = tls_url, tls = { ca_file = "spec/helper.lua" } } end,
       not_tls = function() return { base_url = ("https://localhost:%d/v1"):format(p.lines.a.port) } end,
       name_unknown = function() return { base_url = "https://nonexistent.invalid/v1" } end,
       unreachable = function()

@@ -179,9 +179,9 @@ describe("client:verify", function()
       process.remove_dir(dir)
     end)
 
-    it("files of certificates that are not there", function()
-      fails({ base_url = tls_url, tls = { ca_file = "/nonexistent/ca.pem" } }, "tls",
-        "^check the files named in tls%.ca_file", "/nonexistent/ca%.pem")
+    it("files of certificates that hold none", function()
+      fails({ base_url = tls_url, tls = { ca_file = "spec/helper.lua" } }, "tls",
+        "^check the files named in tls%.ca_file", "spec/helper%.lua")
     end)
 
     it("http where there is TLS", function()

@@ -152,7 +152,7 @@ describe("surefoot.simulate", function()
 
   it("checks what it is given", function()
     assert.error_matches(function() surefoot.simulate() end, "expected { seed =, endpoints")
-    assert.error_matches(function() surefoot.simulate { endpoints = {}, sed = 1 } end, 'unknown key "sed"')
+    assert.error_matches(function() surefoot.simulate { endpoints = {}, sed = 1 } end, 'sed: unknown key')
     assert.error_matches(function() surefoot.simulate { endpoints = { a = 1 } } end, "names with functions")
     local sim = surefoot.simulate { endpoints = { a = print } }
     assert.error_matches(function() sim:client { endpoints = { "b" } } end, 'no script for "b"; known are a')

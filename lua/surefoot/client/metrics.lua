@@ -5,8 +5,10 @@
 -- numbers of many processes in between.
 
 local buckets = require "surefoot.client.buckets"
+local check = require "surefoot.config.check"
 local exposition = require "surefoot.client.exposition"
 local operations = require "surefoot.client.operations"
+local schema = require "surefoot.config.schema"
 local sorted = require "surefoot.sorted"
 local version = require "surefoot.version"
 
@@ -253,7 +255,8 @@ function M.text(client, options)
   if options ~= nil and type(options) ~= "table" then
     error("expected a table of options, got a " .. type(options), 0)
   end
-  local out = exposition.new(common_labels(options and options.labels or {}))
+  options = check.fields(schema.metrics, options or {}, "")
+  local out = exposition.new(common_labels(options.labels or {}))
   local numbers = M.numbers(client)
   M.write(out, numbers.counters, numbers.gauges)
   operations.write(out, client.measured.series, M.places(numbers.counters), "gen_ai_response_model")

@@ -132,6 +132,17 @@ local function switched(spec, value, path)
   return false
 end
 
+--- Throws where something was given that nothing is done with.
+---@param ... any
+function M.nothing(...)
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    if value ~= nil then
+      error("takes no argument, got " .. show(value), 0)
+    end
+  end
+end
+
 --- Reads a table of named fields.
 ---@param fields table[] specs with names
 ---@param given table

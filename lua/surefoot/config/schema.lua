@@ -227,7 +227,8 @@ M.top = {
   { name = "proxy", type = "proxy", endpoint = true,
     doc = "http, https, socks5 (names are looked up here) or socks5h (there) ://user:password@host:port; "
       .. "default: `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy` of the environment, but for loopback" },
-  { name = "tls", type = "table", endpoint = true, fields = tls, default = {}, doc = "certificates" },
+  { name = "tls", type = "table", endpoint = true, fields = tls, default = {},
+    doc = "certificates; files that cannot be read are an error when the client is made" },
   { name = "dns", type = "table", endpoint = true, fields = dns, default = {}, doc = "name lookup" },
   { name = "http_version", type = "enum", endpoint = true, values = { "auto", "1.1", "2" }, default = "auto",
     doc = "auto: 2 over TLS where libcurl is 8.6 or newer, else 1.1" },
@@ -325,6 +326,17 @@ M.request = {
 M.close = {
   { name = "drain", type = "seconds", min = 0, none = true, max = math.huge,
     doc = "let the calls in flight end, at most so long" },
+}
+M.metrics = {
+  { name = "labels", type = "table", doc = "of every sample: name to value" },
+}
+M.simulate = {
+  { name = "seed", type = "number", min = -2 ^ 53, max = 2 ^ 53, doc = "of the random numbers" },
+  { name = "endpoints", type = "table", required = true, doc = "name to script" },
+}
+M.replay = {
+  { name = "strict", type = "boolean", doc = "false: a request that was not recorded gets the nearest answer" },
+  { name = "config", type = "table", doc = "what is to be otherwise than in the recorded client" },
 }
 M.batch = {
   { name = "concurrency", type = "integer", min = 1, max = 100000,
