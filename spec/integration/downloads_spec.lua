@@ -2,38 +2,27 @@
 -- damaged.
 
 local env = require "spec.support.env"
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
 local process = require "spec.support.process"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local KEY = "sk-test-0123456789"
-local unpack = table.unpack or unpack
 local ways = {
   ["over HTTP"] = { "url" }, ["over TLS"] = { "tls_url", "1.1" }, ["over HTTP/2"] = { "tls_url", "2" },
 }
 
 describe("answers", function()
-  local p, dir, path, clients, before
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
+  local dir, path
 
   setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
     dir = process.temp_dir "surefoot-downloads"
     path = dir .. "/answer"
   end)
 
   teardown(function()
     process.remove_dir(dir)
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    clients = {}
-    before = leaks.begin()
   end)
 
   local function listing()
@@ -41,10 +30,6 @@ describe("answers", function()
   end
 
   after_each(function()
-    leaks.check(before, unpack(clients))
-    for _, client in ipairs(clients) do
-      client:close()
-    end
     process.capture("rm -rf " .. process.quote(dir) .. "/*")
   end)
 
@@ -53,9 +38,7 @@ describe("answers", function()
     config.base_url = config.base_url or p.lines.a.url
     config.api_key, config.model = KEY, "m"
     config.retry = config.retry or { base_delay = 0.01, throttled_base_delay = 0.01 }
-    local client = surefoot.new(config)
-    clients[#clients + 1] = client
-    return client
+    return client_of(config)
   end
 
   local function md5_of(file)

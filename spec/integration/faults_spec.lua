@@ -1,9 +1,8 @@
 -- Every fault that the provider can make, over HTTP/1.1, TLS and HTTP/2: the right answer or the right error, in time,
 -- from one line, from one line that recovers, and with a second line to go to; and nothing stays behind.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local major = require("surefoot.core").libcurl:match "^libcurl/(%d+)"
@@ -59,25 +58,11 @@ local function with(row, more)
 end
 
 describe("over", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
+  local client
 
   -- The slot of the one attempt at a time is free again when another call gets it at once.
-  after_each(function()
+  local function goes_on()
     p:reset()
     local breakers = {}
     for name, line in pairs(client:stats().endpoints) do
@@ -86,16 +71,14 @@ describe("over", function()
     local result = assert(client:chat("once more", { deadline = 5 * pace }))
     assert.equal("echo: once more", result.text)
     assert.same({ a = "closed", b = breakers.b and "closed" }, breakers)
-    leaks.check(before, client)
-    client:close()
-  end)
+  end
 
   local function connect(transport, lines, config)
     local endpoints = {}
     for i, name in ipairs(lines) do
       endpoints[i] = { name = name, url = p.lines[name][transport.url], priority = i }
     end
-    client = surefoot.new(with({
+    client = client_of(with({
       endpoints = endpoints, api_key = "sk-test-0123456789", model = "m", tls = { ca_file = p.ca_file },
       http_version = transport.version, concurrency = { limit = 1, queue = 0 }, limits = { response_bytes = 2 ^ 20 },
     }, config))
@@ -109,6 +92,8 @@ describe("over", function()
 
   for _, transport in ipairs(transports) do
     describe(transport.name .. ",", function()
+      after_each(goes_on)
+
       for _, row in ipairs(faults) do
         local expected = transport.h2 and row.h2 or row
 

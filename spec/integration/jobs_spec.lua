@@ -1,48 +1,22 @@
 -- All jobs of a client on a real provider: requests of any kind, batches, embeddings, models, verify, warm, close;
 -- large and strange input; and bounds that hold.
 
-local leaks = require "spec.support.leaks"
 local process = require "spec.support.process"
 local pace = require "spec.support.pace"
 local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local KEY = "sk-test-0123456789"
-local unpack = table.unpack or unpack
 
 describe("a client", function()
-  local p, before, clients
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    clients = {}
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, unpack(clients))
-    for _, client in ipairs(clients) do
-      client:close()
-    end
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
 
   local function new(config)
     config = config or {}
     config.base_url = not config.endpoints and (config.base_url or p.lines.a.url) or nil
     config.api_key, config.model = config.api_key or KEY, "m"
-    local client = surefoot.new(config)
-    clients[#clients + 1] = client
-    return client
+    return client_of(config)
   end
 
   describe("requests", function()

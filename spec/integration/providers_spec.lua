@@ -1,10 +1,8 @@
 -- The same calls to every format that is spoken, over real connections: whole and streamed, tools and their results,
 -- structured output, refusals; and from one format to another when a line fails.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
-local surefoot = require "surefoot"
+local scene = require "spec.support.scene"
 
 local formats = {
   { "openai", "url" }, { "responses", "url" }, { "anthropic", "url" }, { "gemini", "gemini_url" },
@@ -19,27 +17,8 @@ local weather = { type = "function", ["function"] = { name = "weather", descript
   parameters = { type = "object", properties = { city = { type = "string" } }, required = { "city" } } } }
 
 describe("the format", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" } }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, client)
-    client:close()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" } }
+  local client
 
   local function endpoint(row, line)
     return { name = line, url = p.lines[line][row[2]], provider = row[1], api_version = row.api_version,
@@ -47,7 +26,7 @@ describe("the format", function()
   end
 
   local function connect(row)
-    client = surefoot.new { endpoints = { endpoint(row, "a") }, model = "m", timeout = { total = 10 * pace },
+    client = client_of { endpoints = { endpoint(row, "a") }, model = "m", timeout = { total = 10 * pace },
       retry = { max_attempts = 1 } }
   end
 
@@ -149,7 +128,7 @@ describe("the format", function()
       it("gives way to another", function()
         p:profile("a", { fault = "reset" })
         local other = formats[row[1] == "anthropic" and 1 or 3]
-        client = surefoot.new { endpoints = { endpoint(row, "a"), endpoint(other, "b") }, model = "m",
+        client = client_of { endpoints = { endpoint(row, "a"), endpoint(other, "b") }, model = "m",
           routing = "priority" }
         local native = { provider = "somebody", items = { { type = "thinking" } } }
         local result = assert(client:chat { messages = { { role = "user", content = "a" },

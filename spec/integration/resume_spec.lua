@@ -2,9 +2,8 @@
 -- answers can be taken up, and asked anew in all of them. Nothing is shown twice, nothing is lost, nothing stays
 -- behind.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local SHORT = 0.15 * pace -- the phase that a fault runs into
@@ -32,27 +31,8 @@ local formats = {
 }
 
 describe("a stream that breaks off over", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, client)
-    client:close()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
+  local client
 
   local function connect(transport, lines, config)
     local endpoints = {}
@@ -67,7 +47,7 @@ describe("a stream that breaks off over", function()
     for key, value in pairs(config or {}) do
       all[key] = value
     end
-    client = surefoot.new(all)
+    client = client_of(all)
   end
 
   local function read(options)
@@ -212,7 +192,7 @@ describe("a stream that breaks off over", function()
       for i, name in ipairs { "a", "b" } do
         endpoints[i] = { name = name, url = p.lines[name][row[2]], provider = row[1], priority = i }
       end
-      client = surefoot.new { endpoints = endpoints, api_key = "sk-test-0123456789", model = "m", resume = "auto" }
+      client = client_of { endpoints = endpoints, api_key = "sk-test-0123456789", model = "m", resume = "auto" }
       local shown, result, err = read()
       assert(result, err)
       assert.same({ TEXT, TEXT, 1, "restart" }, { shown, result.text, result.resumed, result.attempts[2].resume })
@@ -229,7 +209,7 @@ describe("a stream that breaks off over", function()
       { { read_request = true }, { send = head .. says(" two.", ',"finish_reason":"stop"') .. "data: [DONE]\n\n" },
         { close = true } },
     }
-    client = surefoot.new { preset = "deepseek", base_url = listener.url, api_key = "sk-test-0123456789",
+    client = client_of { preset = "deepseek", base_url = listener.url, api_key = "sk-test-0123456789",
       model = "deepseek-chat", resume = "continue", retry = { base_delay = 0.02 } }
     local shown, result, err = read()
     assert(result, err)

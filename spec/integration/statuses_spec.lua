@@ -1,8 +1,7 @@
 -- What the statuses of a provider come to: which kind, whether the same line is asked again, whether another, and when.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 -- status, kind; again: worth another attempt on the same line; elsewhere: worth one on another line.
@@ -38,34 +37,15 @@ local bodies = {
 }
 
 describe("status", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" } }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, client)
-    client:close()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" } }
+  local client
 
   local function connect(lines, retry)
     local endpoints = {}
     for i, name in ipairs(lines) do
       endpoints[i] = { name = name, url = p.lines[name].url, priority = i }
     end
-    client = surefoot.new { endpoints = endpoints, api_key = "sk-test-0123456789", model = "m", retry = retry }
+    client = client_of { endpoints = endpoints, api_key = "sk-test-0123456789", model = "m", retry = retry }
   end
 
   for _, row in ipairs(statuses) do
@@ -111,7 +91,7 @@ describe("status", function()
 
   it("401 of one key leaves the others", function()
     p:profile("a", { keys = { "good" } })
-    client = surefoot.new { base_url = p.lines.a.url, api_key = { "bad", "good" }, model = "m" }
+    client = client_of { base_url = p.lines.a.url, api_key = { "bad", "good" }, model = "m" }
     for _ = 1, 4 do
       assert.equal("echo: x", assert(client:chat "x").text)
     end

@@ -1,9 +1,8 @@
 -- Streams from the simulated provider, over HTTP/1.1, TLS and HTTP/2: every fault of theirs, before and after something
 -- was shown; back-pressure, reuse of connections, leaving; and nothing stays behind.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local SHORT = 0.15 * pace -- the phase that a fault runs into
@@ -39,27 +38,8 @@ local transports = {
 }
 
 describe("streams over", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, client)
-    client:close()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
+  local client
 
   local function connect(transport, lines, config)
     local endpoints = {}
@@ -73,7 +53,7 @@ describe("streams over", function()
     for key, value in pairs(config or {}) do
       all[key] = value
     end
-    client = surefoot.new(all)
+    client = client_of(all)
   end
 
   local function read(stream)

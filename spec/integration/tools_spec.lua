@@ -1,8 +1,7 @@
 -- Tools, conversations and answers that are carried on, with every format that is spoken, over real connections.
 
-local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local formats = {
@@ -13,33 +12,14 @@ local formats = {
 local CITY = { type = "object", properties = { city = { type = "string" } }, required = { "city" } }
 
 describe("run_tools over", function()
-  local p, before, client
-
-  setup(function()
-    p = provider.start { lines = { "a", "b" } }
-  end)
-
-  teardown(function()
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, client)
-    client:close()
-  end)
+  local p, client_of = scene.of { lines = { "a", "b" } }
+  local client
 
   local function connect(row, config)
     config = config or {}
     config.endpoints = { { name = "a", url = p.lines.a[row[2]], provider = row[1], api_key = "sk-test-0123456789" } }
     config.model, config.timeout = "m", config.timeout or { total = 20 * pace }
-    client = surefoot.new(config)
+    client = client_of(config)
   end
 
   local function weather(seen)

@@ -5,7 +5,7 @@
 local leaks = require "spec.support.leaks"
 local pace = require "spec.support.pace"
 local process = require "spec.support.process"
-local provider = require "spec.support.provider"
+local scene = require "spec.support.scene"
 local surefoot = require "surefoot"
 
 local KEY = "sk-test-0123456789"
@@ -26,10 +26,10 @@ local function times_open(path)
 end
 
 describe("an upload", function()
-  local p, dir, path, md5, clients, before
+  local p, client_of = scene.of { lines = { "a", "b" }, tls = true }
+  local dir, path, md5
 
   setup(function()
-    p = provider.start { lines = { "a", "b" }, tls = true }
     dir = process.temp_dir "surefoot-uploads"
     path = dir .. "/song of mine.mp3"
     process.capture(("head -c %d /dev/urandom > %s"):format(SIZE, process.quote(path)))
@@ -38,22 +38,6 @@ describe("an upload", function()
 
   teardown(function()
     process.remove_dir(dir)
-    local errors = p:errors()
-    p:stop()
-    assert.same({}, errors)
-  end)
-
-  before_each(function()
-    p:reset()
-    clients = {}
-    before = leaks.begin()
-  end)
-
-  after_each(function()
-    leaks.check(before, unpack(clients))
-    for _, client in ipairs(clients) do
-      client:close()
-    end
   end)
 
   local function new(config)
@@ -61,9 +45,7 @@ describe("an upload", function()
     config.base_url = not config.endpoints and (config.base_url or p.lines.a.url) or nil
     config.api_key, config.model = KEY, "m"
     config.retry = config.retry or { base_delay = 0.01, throttled_base_delay = 0.01 }
-    local client = surefoot.new(config)
-    clients[#clients + 1] = client
-    return client
+    return client_of(config)
   end
 
   local function two_lines(version)
