@@ -28,6 +28,29 @@ function methods:cancel()
   end
 end
 
+--- Those of its calls that have not ended.
+---@private
+---@return table<table, true>
+function methods:all()
+  return self.calls
+end
+
+--- Ends those that somebody picks; the others, and further ones, go on.
+---@private
+---@param picks fun(call: table): boolean
+function methods:end_some(picks)
+  local picked = {}
+  for call in pairs(self.calls) do
+    picked[call] = picks(call) or nil
+  end
+  for call in pairs(picked) do
+    call:cancel("cancelled", true)
+  end
+  for call in pairs(picked) do
+    call:cancel "cancelled"
+  end
+end
+
 --- Whether it has been used.
 ---@return boolean
 function methods:cancelled()

@@ -136,6 +136,16 @@ function Caller:cancel(kind, more)
   end
 end
 
+--- As of a call, while it has not ended.
+function Caller:info()
+  return self.shared.job.call:info()
+end
+
+--- As of a call, while it has not ended.
+function Caller:trail()
+  return self.shared.job.call:trail()
+end
+
 --- Its deadline has come.
 function Caller:wake()
   self.timer = nil

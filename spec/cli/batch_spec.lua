@@ -208,6 +208,26 @@ describe("surefoot batch #once", function()
     check_rows(100)
   end)
 
+  it("gives up after its patience where no line can be reached, and leaves all for the next time", function()
+    write_input(30)
+    local result = run("--base-url", "http://127.0.0.1:1", "--patience", "1")
+    assert.equal(1, result.status, result.stdout)
+    assert.matches("^surefoot: gave up, since no row could be sent for %d+%.?%d* s %(%-%-patience%): network: ",
+      result.stderr)
+    assert.matches("^0 rows answered, 0 failed, about 3%d open\n$", result.stdout)
+    assert.equal(1, run().status)
+    check_rows(30)
+  end)
+
+  it("ends on Ctrl-C while all rows wait", function()
+    write_input(30)
+    local pid = begin("--base-url", "http://127.0.0.1:1")
+    assert(process.wait_for(function() return process.read(path "out.jsonl.journal") end, 20))
+    process.signal(pid, "INT")
+    assert.equal(130, ended())
+    assert.matches("Stopped; the same command goes on", process.read(path "stdout"))
+  end)
+
   it("shows a bar on a terminal", function()
     env.need("tmux", "tmux")
     write_input(100)
@@ -250,8 +270,8 @@ describe("the display of surefoot batch", function()
       display:draw()
       for _, state in ipairs(states) do
         surefoot.sleep(state[1])
-        local progress = { done = state[2], total = 12000, is_exact = false, in_flight = 3, tokens = 34567, cost = 0,
-          failed = 0 }
+        local progress = state[2] and { done = state[2], total = 12000, is_exact = false, in_flight = 3, tokens = 34567,
+          cost = 0, failed = 0 }
         for key, value in pairs(state[3] or {}) do
           progress[key] = value
         end
@@ -274,6 +294,11 @@ describe("the display of surefoot batch", function()
     end
     assert.equal("1,000 of ~12,000, 100/s, 1 min 50 s left, 35k tokens\n"
       .. "2,000 of ~12,000, 100/s, 1 min 40 s left, 35k tokens\n", shown(false, states))
+  end)
+
+  it("says that there is no answer yet", function()
+    assert.equal("no answer yet, 10 s\n0 of ~12,000, 35k tokens\n", shown(false, { { 10 }, { 10, 0 } }))
+    assert.matches("no answer yet, 3%.0 s$", (shown(true, { { 3 } })))
   end)
 
   it("says what fails, what it costs, and why nothing moves", function()

@@ -25,10 +25,10 @@ local M = {}
 ---@field retry_failed boolean?       what failed before is asked again
 ---@field accept_changed_input boolean?  lines were added to the input since; those that were there are the same
 ---@field accept_repeated_ids boolean?   rows may have the same custom_id
----@field patience number?            seconds after the last answer that a row waits which could not be sent (600)
+---@field patience number?            seconds without an answer after which rows that cannot be sent are left (600)
 ---@field give_up_after integer?      rows that failed one after the other, for no reason of their own (20); 0: never
 ---@field on_progress fun(progress: surefoot.FileProgress)?  after each row
----@field stop surefoot.Canceller?    begins no further row; those in flight end. The option `cancel` ends them, too
+---@field stop surefoot.Canceller?    begins no further row; what is out ends. The option `cancel` ends that, too
 
 ---@class surefoot.FileProgress
 ---@field done integer         rows that are in the files, those of earlier runs included
@@ -45,7 +45,7 @@ local M = {}
 ---@field custom_id string | number
 ---@field result surefoot.Result?
 ---@field error surefoot.Error?
----@field waits boolean?       it could not be sent, and will be asked again
+---@field waits boolean?       it could not be sent, and will be asked again, or is being tried for some time
 
 ---@class surefoot.FileSummary
 ---@field complete boolean     every row of the input is in one of the files
@@ -60,6 +60,7 @@ local M = {}
 ---@field cost number
 ---@field ended "done" | "stopped" | "cancelled" | "gave_up"
 ---@field reason surefoot.Error?  why it gave up
+---@field silence number?     seconds without an answer, where it gave up since no row could be sent
 ---@field failed_file string   where the rows that failed are
 
 ---@class surefoot.Error
@@ -136,22 +137,31 @@ local function on_cancel(canceller, act)
   end
 end
 
+-- The workers, and last, where nothing may run beside the first of them, who looks after them.
 local function workers(run, job)
   local functions, thrown = {}, {}
+  local function guarded(method)
+    local ok, what = tasks.guarded(method, run)
+    if not ok then -- a hook failed
+      thrown[#thrown + 1] = { what }
+      run:abort "failed"
+    end
+  end
+  run.working = job.concurrency
   for i = 1, job.concurrency do
     functions[i] = function()
-      local ok, what = tasks.guarded(run.work, run)
-      if not ok then -- a hook failed
-        thrown[#thrown + 1] = { what }
-        run:abort "failed"
-      end
+      guarded(run.work)
+      run:left()
     end
+  end
+  functions[#functions + 1] = function()
+    guarded(run.watch)
   end
   return functions, thrown
 end
 
 local function perform(run, client, job)
-  local off_stop = on_cancel(job.stop, function() run:finish "stopped" end)
+  local off_stop = on_cancel(job.stop, function() run:stop "stopped" end)
   local off_cancel = on_cancel(job.options.cancel, function() run:abort "cancelled" end)
   local functions, thrown = workers(run, job)
   loop.together(client.host.scheduler(), functions)

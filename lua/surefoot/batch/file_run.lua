@@ -1,13 +1,16 @@
 --- One run of a batch over a file: its workers each take the next line that is not done, ask, and write down what came.
 --
 -- A row that could not even be sent (no connection, every circuit open, its turn did not come in time) is asked again
--- as long as others get through, or did a short time ago (`patience`). Where the last rows all failed for what lies
--- with the line or the account (a wrong key, a spent quota), no further row is begun (`give_up_after`), and they stay
--- open.
+-- as long as others get through, or did a short time ago (`patience`); after that, where nothing is out any more, the
+-- run gives up, and what waited stays open. Where the last rows all failed for what lies with the line or the account
+-- (a wrong key, a spent quota), no further row is begun (`give_up_after`), and they stay open. Once it has ended, only
+-- what is out is waited for.
 
 local cancellers = require "surefoot.canceller"
 local lines = require "surefoot.batch.lines"
 local rows = require "surefoot.batch.rows"
+local tasks = require "surefoot.tasks"
+local waiting = require "surefoot.batch.waiting"
 
 local M = {}
 
@@ -16,6 +19,9 @@ local SHOWN = 64 * 1024 -- bytes of a longer one that are kept
 local CHECKPOINT = 30 -- seconds between two
 local AT_ONCE = 5000 -- lines that are passed over before others may run
 local LONGEST_PAUSE = 30 -- seconds, before a row is asked again that could not be sent
+local LOOK = 0.5 -- seconds between two looks at what waits
+local SILENCE = 2 -- seconds without an answer, after which it is told that rows cannot be sent, and ...
+local TELL = 5 -- ... seconds between two such words
 
 -- What lies with the line or the account: the next row would fail as well.
 local COMMON = { unauthorized = true, forbidden = true, not_found = true, quota = true, tls = true, network = true }
@@ -37,6 +43,12 @@ local COMMON = { unauthorized = true, forbidden = true, not_found = true, quota 
 ---@field private rows integer   in the lines that were read
 ---@field private read_all boolean
 ---@field private heard number?  when a row last got through
+---@field private working integer        workers that have not ended
+---@field private asking table<integer, surefoot.Row>  rows that are asked, by their lines
+---@field private paused integer         rows of these that were given back by their calls, since they could not be sent
+---@field private unsent surefoot.Error? why, of the last one
+---@field private told number            when that was told
+---@field private watcher surefoot.Task? the one who looks at what waits, while it sleeps
 ---@field private summary surefoot.FileSummary
 local Run = {}
 Run.__index = Run
@@ -52,7 +64,8 @@ function M.new(client, job, journal)
   return setmetatable({
     client = client, job = job, journal = journal, canceller = cancellers.new(), scheduler = scheduler,
     reader = lines.new(journal.input, LONGEST_LINE, place.offset, place.line), rows = place.rows,
-    began = began, saved = began, open = {}, held = {}, in_flight = 0, read_all = false,
+    began = began, saved = began, open = {}, held = {}, in_flight = 0, read_all = false, working = 0, asking = {},
+    paused = 0, told = began,
     summary = { errors = {}, tokens = 0, cost = 0, earlier = journal.done.count },
   }, Run)
 end
@@ -61,6 +74,13 @@ end
 ---@param why string
 function Run:finish(why)
   self.ended = self.ended or why
+end
+
+--- Begins no further row, and ends those that only wait; those that are out go on.
+---@param why string
+function Run:stop(why)
+  self:finish(why)
+  self.canceller:end_some(waiting.is_idle)
 end
 
 --- Ends those in flight, too.
@@ -230,8 +250,13 @@ local function ask(self, row, number)
   local options = options_of(self, number)
   local result, err = rows.perform(self.client, row, options)
   while err and may_wait(self, err) do
+    self.unsent, self.paused = err, self.paused + 1
     tell(self, number, row, nil, err, true)
     pause(self, math.min(math.max(1, err.retry_after or 1), LONGEST_PAUSE))
+    self.paused = self.paused - 1
+    if self.ended then
+      break
+    end
     result, err = rows.perform(self.client, row, options)
   end
   return result, err
@@ -300,15 +325,65 @@ local function settle(self, number, row, result, err)
   end
 end
 
+-- -------------------------------------------------------------------------------------------------------- what waits
+
+local function obstacle(self)
+  local calls = self.canceller:all()
+  if not next(calls) then
+    return self.paused > 0 and self.unsent or nil
+  end
+  return waiting.obstacle(self.client, calls)
+end
+
+-- Tells that rows cannot be sent, and gives up when that lasts too long.
+local function look(self)
+  local now = self.scheduler.engine:now()
+  local silence, patience = now - (self.heard or self.began), self.job.patience
+  if self.ended then
+    return self.canceller:end_some(waiting.is_idle)
+  elseif silence < math.min(patience, SILENCE) then
+    return
+  end
+  local err = obstacle(self)
+  if err and silence >= patience then
+    self.summary.reason, self.summary.silence = err, silence
+    self:stop "gave_up"
+  elseif err and now - self.told >= TELL then
+    local number, row = next(self.asking)
+    self.told = now
+    tell(self, number, row, nil, err, true)
+  end
+end
+
+--- Looks at what waits, until all workers have ended.
+---@async
+function Run:watch()
+  local slept = true
+  while slept and self.working > 0 do
+    look(self)
+    self.watcher = tasks.current()
+    slept = self.scheduler:sleep(LOOK)
+    self.watcher = nil
+  end
+end
+
+--- A worker has ended.
+function Run:left()
+  self.working = self.working - 1
+  if self.working == 0 and self.watcher then
+    self.watcher:cancel()
+  end
+end
+
 --- Works until no line is left, or it has ended.
 ---@async
 function Run:work()
   local text, number, is_cut = take(self)
   while text do
     local row = read_row(self, text, number, is_cut)
-    self.in_flight = self.in_flight + 1
+    self.in_flight, self.asking[number] = self.in_flight + 1, row
     local result, err = ask(self, row, number)
-    self.in_flight = self.in_flight - 1
+    self.in_flight, self.asking[number] = self.in_flight - 1, nil
     settle(self, number, row, result, err)
     text, number, is_cut = take(self)
   end

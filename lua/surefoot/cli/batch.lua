@@ -1,5 +1,5 @@
 --- surefoot batch: the requests of a file, asked many at a time; their answers into another file. Ctrl-C lets what is
--- in flight end, a second one cancels it, and the same command goes on where it was stopped.
+-- in flight end and leaves what only waits, a second one cancels all; the same command goes on where it was stopped.
 
 local interrupt = require "surefoot.cli.interrupt"
 local numbers = require "surefoot.cli.numbers"
@@ -37,7 +37,7 @@ function M.configure(command)
   command:flag("--retry-failed", "Ask again what failed before.")
   command:option("-j --concurrency", "Rows at a time (default, and at most: the client's concurrency.limit).")
     :argname("N"):convert(numbers.number("--concurrency", { least = 1, whole = true }))
-  command:option("--patience", "Seconds after the last answer that rows wait which cannot be sent (default: 600).")
+  command:option("--patience", "Stop when no row could be sent, and no answer came, for so long (default: 600).")
     :argname("SECONDS"):convert(numbers.number("--patience", { least = 0 }))
   command:option("--give-up-after", "Stop when so many rows have failed one after the other because of the line or the "
     .. "account (default: 20; 0: never)."):argname("N")
@@ -79,6 +79,7 @@ end
 ---@field private terminal surefoot.Terminal
 ---@field private quiet boolean?
 ---@field private samples number[][]  times, and how many rows were done
+---@field private began number
 ---@field private told_at number
 local Display = {}
 Display.__index = Display
@@ -88,8 +89,9 @@ Display.__index = Display
 ---@param quiet boolean? shows nothing
 ---@return surefoot.BatchDisplay
 function M.display(terminal, quiet)
+  local now = surefoot.now()
   return setmetatable({
-    terminal = terminal, quiet = quiet, samples = {}, told_at = surefoot.now(), latest = nil, note = nil,
+    terminal = terminal, quiet = quiet, samples = {}, began = now, told_at = now, latest = nil, note = nil,
   }, Display)
 end
 
@@ -134,11 +136,25 @@ function Display:parts()
   return parts
 end
 
+-- What there is to say before there is any progress.
+---@private
+function Display:draw_beginning(now)
+  local terminal, text = self.terminal, "no answer yet, " .. duration(now - self.began)
+  if terminal.error_is_tty and now - self.began >= 1 then
+    terminal:status(text)
+  elseif now - self.told_at >= LINES then
+    self.told_at = now
+    terminal:tell(text)
+  end
+end
+
 --- Shows how far it is.
 function Display:draw()
   local terminal, progress, now = self.terminal, self.latest, surefoot.now()
-  if self.quiet or not progress then
+  if self.quiet then
     return
+  elseif not progress then
+    self:draw_beginning(now)
   elseif terminal.error_is_tty then
     terminal:progress { done = progress.done, total = progress.total, text = table.concat(self:parts(), ", ") }
   elseif now - self.told_at >= LINES then
@@ -188,7 +204,9 @@ local function print_summary(terminal, summary)
     terminal:print(("What failed is in %s; --retry-failed asks it again."):format(summary.failed_file))
   end
   if summary.reason then
-    terminal:complain(("gave up, since one row after the other failed: %s"):format(tostring(summary.reason)))
+    local why = summary.silence and ("no row could be sent for %s (--patience)"):format(duration(summary.silence))
+      or "one row after the other failed"
+    terminal:complain(("gave up, since %s: %s"):format(why, tostring(summary.reason)))
     terminal:tell "surefoot doctor tells what is wrong; then the same command goes on."
   elseif ENDS[summary.ended] then
     terminal:print(ENDS[summary.ended])

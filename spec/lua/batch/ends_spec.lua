@@ -214,6 +214,61 @@ describe("client:batch_file", function()
       assert.same(expected(100), outcomes "out.jsonl")
     end)
 
+    it("when nothing could be sent for so long, with all rows open", function()
+      write("in.jsonl", requests(40))
+      local client, _, _, sim = simulated(function() return { fail = "connect" } end)
+      local waits = 0
+      local function on_progress(p)
+        waits = waits + (p.waits and p.error.kind == "network" and 1 or 0)
+      end
+      local summary = run(client, { concurrency = 4, patience = 20, on_progress = on_progress })
+      assert.same({ "gave_up", 0, 0, 20, 20, "network" }, { summary.ended, summary.succeeded, summary.failed,
+        summary.silence, sim:now(), summary.reason.kind })
+      assert.is_true(waits >= 3, "told " .. waits .. " times")
+      client, _, _, sim = simulated(function(text, _, _, now)
+        return now >= 5 and now < 200 and { fail = "connect" } or { after = 1, text = text }
+      end)
+      summary = run(client, { concurrency = 4, patience = 20 })
+      assert.same({ "gave_up", 20, 0 }, { summary.ended, summary.succeeded, summary.failed })
+      assert.is_true(sim:now() >= 25 and sim:now() < 26, "by " .. sim:now())
+      assert.is_true(run(client, { patience = 300 }).complete)
+      assert.same(expected(40), outcomes "out.jsonl")
+    end)
+
+    it("never for patience with what is out, or waits for its turn", function()
+      write("in.jsonl", requests(4))
+      local client, _, _, sim = simulated(function(text)
+        return text == "1" and { after = 100, text = text } or { fail = "connect" }
+      end, { retry = { max_attempts = 100 } })
+      local summary = run(client, { patience = 5 })
+      assert.same({ "gave_up", 1, true }, { summary.ended, summary.succeeded, sim:now() >= 100 })
+      local slow = simulated(nil, { rate = { requests_per_second = 0.05, burst = 1 } })
+      summary = run(slow, { patience = 5, output = path "slow.jsonl" })
+      assert.same({ "done", 4 }, { summary.ended, summary.succeeded })
+    end)
+
+    it("soon when it is stopped while all wait", function()
+      write("in.jsonl", requests(10))
+      for _, way in ipairs { "calls", "rows", "turn", "shared" } do
+        local stop = surefoot.canceller()
+        local client, _, _, sim = simulated(function(text)
+          return (way == "turn" or text == "1") and { after = 1, text = text } or { fail = "connect" }
+        end, { coalesce = way == "shared" and { sampled = true } or nil,
+          retry = way == "rows" and { max_attempts = 1 } or nil,
+          rate = way == "turn" and { requests_per_second = 0.01, burst = 1 } or nil })
+        local summary
+        sim:spawn(function()
+          summary = run(client, { concurrency = 4, stop = stop, give_up_after = 0, output = path(way .. ".jsonl") })
+        end)
+        sim:run(20)
+        stop:cancel()
+        sim:run()
+        assert.equal("stopped", summary.ended)
+        assert.is_true(sim:now() <= 21, way .. ": " .. sim:now())
+        assert.equal(0, client:stats().in_flight)
+      end
+    end)
+
     it("with failures where others get through between them, or none is left, or it shall never give up", function()
       local function script(text)
         return tonumber(text) % 16 > 0 and { status = 401, body = { error = { message = "key" } } } or nil
