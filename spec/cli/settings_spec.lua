@@ -52,6 +52,9 @@ describe("settings", function()
     assert.matches("^where to%? Give %-%-config FILE", problem)
     assert.same({ base_url = "http://127.0.0.1:1/v1" }, settings.given({ base_url = "http://127.0.0.1:1/v1" },
       environment {}))
+    assert.same({ base_url = "http://127.0.0.1:1/v1", api_key = "k", model = "m" },
+      settings.given({ base_url = "http://127.0.0.1:1/v1" }, environment { SUREFOOT_API_KEY = "k",
+        SUREFOOT_MODEL = "m" }))
   end)
 
   it("are changed by flags", function()

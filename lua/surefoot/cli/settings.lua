@@ -148,7 +148,7 @@ function M.given(flags, environment)
   else
     given = from_environment(environment)
     if not given and flags.base_url then
-      given = { api_key = non_empty(environment "SUREFOOT_API_KEY") }
+      given = { api_key = non_empty(environment "SUREFOOT_API_KEY"), model = non_empty(environment "SUREFOOT_MODEL") }
     elseif not given then
       return nil, NOWHERE
     end
