@@ -2,6 +2,8 @@
 local configurations = require "surefoot.fleet.configurations"
 local dip = require "surefoot.fleet.dip"
 local fleet = require "surefoot.fleet"
+local hysteresis = require "surefoot.fleet.scenarios.hysteresis"
+local json = require "surefoot.json"
 local server = require "surefoot.fleet.server"
 
 local OWN = configurations.OWN
@@ -41,6 +43,12 @@ describe("a fleet with the user's policies", function()
     local narrow = play { each_line = { concurrency = { limit = 1 } }, concurrency = { queue = 0 } }
     assert.is_true((narrow.errors.queue or narrow.errors.rate_limited or 0) > 0 or narrow.successes < patient.successes)
     assert.is_true(play({ timeout = { total = 12 } }).successes < patient.successes)
+  end)
+
+  it("may be of no use at all", function()
+    local runs = hysteresis.run({ case = OWN, first = 1, last = 1 }, { timeout = { attempt = 0.01, total = 0.02 } })
+    assert.equal(0, runs[1].area)
+    assert.is_string((json.encode(runs)))
   end)
 
   it("may hedge beside a small retry budget", function()

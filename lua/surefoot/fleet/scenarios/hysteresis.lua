@@ -73,7 +73,7 @@ function M.run(job, own)
     for i, load in ipairs(LOADS) do
       all = all + run.up[i] * load
     end
-    run.area = run.area / all
+    run.area = all > 0 and run.area / all or 0 -- who answers nothing on the way up has no way down to compare
     runs[#runs + 1] = jobs.account(world, run)
   end
   return runs
