@@ -90,12 +90,20 @@ static int engine_step(lua_State *L)
   return 1;
 }
 
-/* engine:turn(ids) -> how many: one turn, and the ids of all that have news */
+/*
+ * engine:turn(ids) -> how many: one turn, and the ids of all that have news. The table gets its places before any is
+ * taken: should memory end there, the fd tells of all of them.
+ */
 static int engine_turn(lua_State *L)
 {
   sf_engine *engine = sf_check_engine(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
-  size_t count = sf_engine_turn(engine);
+  size_t count = sf_engine_turn(engine), places = lua_rawlen(L, 2);
+  if (count > places) sf_engine_postpone(engine);
+  for (size_t i = places + 1; i <= count; i++) {
+    lua_pushnumber(L, 0);
+    lua_rawseti(L, 2, (int)i);
+  }
   for (size_t i = 1; i <= count; i++) {
     lua_pushnumber(L, (lua_Number)sf_engine_pop(engine));
     lua_rawseti(L, 2, (int)i);
