@@ -271,10 +271,14 @@ local function tell(self, id)
   return 0
 end
 
---- Wakes whoever waits for the ids that have news.
+--- Wakes whoever waits for the ids that have news. Waking is the loop's: where it throws, the next time goes on.
 ---@return integer count
 function Scheduler:deliver()
-  local engine, count = self.engine, 0
+  local engine, ids, count = self.engine, self.ids, 0
+  while self.told < self.given do
+    self.told = self.told + 1
+    count = count + tell(self, ids[self.told])
+  end
   local id = engine:ready()
   while id do
     count = count + tell(self, id)
@@ -283,20 +287,10 @@ function Scheduler:deliver()
   return count
 end
 
--- The same for those whose ids a turn of the engine gave. Waking is the loop's: when it throws, the next turn goes on.
-local function deliver_all(self)
-  local ids, count = self.ids, 0
-  while self.told < self.given do
-    self.told = self.told + 1
-    count = count + tell(self, ids[self.told])
-  end
-  return count
-end
-
 --- Lets time pass until there is news, at most so long.
 ---@param seconds number?
 function Scheduler:pump(seconds)
-  self.wait_for(self.engine, seconds)
+  self.wait_for(self.engine, self.told < self.given and 0 or seconds)
   self:deliver()
 end
 
@@ -565,20 +559,23 @@ function Scheduler:run(f, ...)
   return unpack(main.values, 1, main.values.n)
 end
 
+local function turn(self)
+  if self.told == self.given then
+    self.told, self.given = 0, self.engine:turn(self.ids)
+  end
+  return self:deliver()
+end
+
 --- One turn for a loop that is not ours: never blocks.
 ---@return integer count of waiters that had news
 function Scheduler:step()
   self.turning = true -- who is woken now runs in this turn
-  if self.told == self.given then
-    self.told, self.given = 0, self.engine:turn(self.ids)
-  end
-  local ok, count = pcall(deliver_all, self)
+  local ok, count = pcall(turn, self)
   if not ok then
     self.turning = false
-    self:ring()
+    pcall(self.ring, self) -- a closed engine cannot
     error(count, 0)
   end
-  count = count + self:deliver()
   self:run_tasks()
   if self.foreign and self.first <= self.last then
     self:ring()

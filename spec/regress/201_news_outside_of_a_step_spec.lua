@@ -39,10 +39,10 @@ describe("news made outside of a step", function()
   end)
 
   -- A coroutine of a loop that is not ours: whatever it does, it does outside of a step.
-  local function begin(options)
+  local function begin(options, with)
     local outcome = {}
     coroutine.wrap(function()
-      outcome.result, outcome.err = client:chat("x", options)
+      outcome.result, outcome.err = (with or client):chat("x", options)
       outcome.over = true
     end)()
     return outcome
@@ -76,6 +76,52 @@ describe("news made outside of a step", function()
     end
     canceller:cancel()
     assert.equal("cancelled", finish(outcome).err.kind)
+    p:reset()
+  end)
+
+  it("rings: a task that is begun after a loop threw in the step", function()
+    local narrow = surefoot.new {
+      base_url = p.lines.a.url, api_key = "sk-test-0123456789", model = "m", concurrency = { limit = 1 },
+    }
+    p:profile("a", { fault = "hang" })
+    local canceller, count = surefoot.canceller(), 0
+    surefoot.use {
+      wait = function(token)
+        token.co = coroutine.running()
+        coroutine.yield()
+      end,
+      wake = function(token)
+        count = count + 1
+        if count == 1 then
+          assert(coroutine.resume(token.co))
+        elseif count == 2 then
+          error("the loop is gone", 0)
+        end
+      end,
+    }
+    begin(nil, narrow)
+    begin({ cancel = canceller }, narrow) -- waits for a place: its end gives the transport nothing to do
+    while system.poll(fd, 0) do
+      surefoot.step()
+    end
+    coroutine.wrap(function()
+      surefoot.sleep(0)
+      canceller:cancel()
+    end)()
+    local thrown
+    repeat
+      assert(system.poll(fd, 2 * pace), "nobody rang")
+      local ok, problem = pcall(surefoot.step)
+      thrown = not ok and problem
+    until thrown
+    assert.equal("the loop is gone", thrown)
+    surefoot.use(nil)
+    local ran = false
+    surefoot.spawn(function() ran = true end)
+    assert(system.poll(fd, 0), "nobody rang")
+    surefoot.step()
+    assert.is_true(ran)
+    narrow:close()
     p:reset()
   end)
 end)
