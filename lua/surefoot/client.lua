@@ -15,6 +15,7 @@ local continue = require "surefoot.continue"
 local conversation = require "surefoot.conversation"
 local core_config = require "surefoot.client.core_config"
 local errors = require "surefoot.errors"
+local form = require "surefoot.client.form"
 local health = require "surefoot.health"
 local json = require "surefoot.json"
 local log = require "surefoot.log"
@@ -160,16 +161,6 @@ local function operation_job(...)
   return job, err
 end
 
-local function check_request(request, streams_it)
-  if type(request) ~= "table" then
-    error("expected a request table, got " .. check.show(request), 0)
-  elseif request.stream == false and streams_it then
-    error("stream: this call streams; use client:chat for a whole answer", 0)
-  elseif request.stream and request.stream ~= json.null and not streams_it then
-    error("stream: this call returns whole answers; use client:stream", 0)
-  end
-end
-
 local function routes_of(self, request, options)
   local model = request.model or self.config.model
   if model == nil then
@@ -198,7 +189,7 @@ end
 -- The job for a request of the user's, or nil and an error. What is wrong with the request is thrown as a string.
 local function user_job(self, work, request, options)
   options = options == nil and NO_OPTIONS or config.options(options, self.config)
-  check_request(request, work.streams)
+  form.check(request, work)
   return operation_job(self, work, routes_of(self, request, options), request, options)
 end
 
