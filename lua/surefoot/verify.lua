@@ -89,7 +89,8 @@ local function ask(client, index)
   job.work = { name = job.work.name, encode = job.work.encode, judge = once(job.work.judge, seen) }
   local result, err = call.perform(job)
   local trail = (result or err).attempts or {}
-  return { result = result, err = err, attempt = trail[#trail], reply = seen.reply }
+  local last = trail[#trail]
+  return { result = result, err = err, attempt = last and last.sent ~= false and last or nil, reply = seen.reply }
 end
 
 local function ask_alone(client, endpoint)

@@ -164,6 +164,7 @@ describe("a function of api_key that", function()
       assert.same({ false, false, "unauthorized" }, { report.ok, a.ok, a.kind })
       assert.matches(way[3], a.message)
       assert.matches("api_key", a.advice)
+      assert.is_nil(a.phases)
       assert.is_falsy((b.message or ""):find("api_key", 1, true))
     end
   end)
