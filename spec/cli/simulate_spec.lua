@@ -61,6 +61,27 @@ describe("surefoot simulate #once", function()
     assert.matches("\nyours: breaker of its line, timeout; the rest as the defaults\n", result.stdout)
   end)
 
+  it("counts no mark as missed that the defaults miss by as much", function()
+    process.write(dir .. "/plain.lua", "return { preset = 'openai', model = 'm' }")
+    local result = run("S1", "--config", "plain.lua", "--quick", "--json", "plain.json")
+    local document = json.decode(process.read(dir .. "/plain.json"))
+    assert.same({ 0, 0 }, { result.status, document.missed }, result.stdout)
+    local measured = {}
+    for _, row in ipairs(document.rows) do
+      local of_figure = measured[row.figure] or {}
+      measured[row.figure], of_figure[row.configuration] = of_figure, row
+    end
+    local doubtful = false
+    for figure, row in pairs(measured) do
+      assert.equal(row.defaults.measured, row.yours.measured, figure)
+      assert.is_true(row.yours.pass ~= false, figure)
+      doubtful = doubtful or row.yours.as_defaults
+    end
+    assert.equal(doubtful, result.stdout:find("as defaults: with these seeds", 1, true) ~= nil, result.stdout)
+    assert.equal(doubtful, result.stdout:find("few seeds were played", 1, true) ~= nil, result.stdout)
+    assert.matches(doubtful and "\nno other mark was missed: " or "\nevery mark was met: ", result.stdout)
+  end)
+
   it("tells what is wrong before it plays", function()
     process.write(dir .. "/wrong.lua", "return { preset = 'openai', retry = { max_attempts = 0 } }")
     for said, words in pairs {
