@@ -76,7 +76,10 @@ describe("settings", function()
     for text, expected in pairs {
       ["return {"] = ":1: ", ["error 'oh'"] = ":1: oh$", ["\nlocal x = nil + 1"] = ":2: attempt to perform",
       ["return 7"] = ": expected that it returns a table %(return { %.%.%. }%), got a number$",
-      ["error({})"] = ": table: ",
+      ["error {}"] = ": it ended with an error that is no text but a table$",
+      ["error()"] = ": it ended with an error that is no text but nil$",
+      ["error { message = 'no key' }"] = ": no key$",
+      ["error(setmetatable({}, { __tostring = function() return 'mine' end }))"] = ": mine$",
     } do
       local none, problem = settings.load(file("bad.lua", text))
       assert.is_nil(none)

@@ -95,11 +95,21 @@ local function new_parser(argparse, list)
   return parser
 end
 
+-- The option before a word that is taken for one, as in --calls -1.
+local function option_before(word, words)
+  for i = 2, #words do
+    if words[i] == word and words[i - 1]:find "^%-" then
+      return words[i - 1]
+    end
+  end
+end
+
 -- argparse knows slips of one letter only.
-local function mistake_of(message, list)
+local function mistake_of(message, list, words)
   local negative = message:match "^unknown option '(%-[%d.]+)'"
   if negative then
-    return ("no number below 0 makes sense here: %s"):format(negative)
+    local where = option_before(negative, words) or "arguments"
+    return ("%s: no number below 0 makes sense here: %s"):format(where, negative)
   end
   local unknown = message:match "^unknown command '(.-)'"
   if not unknown then
@@ -109,15 +119,16 @@ local function mistake_of(message, list)
   for i, command in ipairs(list) do
     names[i] = command.name
   end
-  return ("unknown command %q%s"):format(unknown, text.hint(unknown, names))
+  local hint = text.hint(unknown, names)
+  return ("unknown command %q%s"):format(unknown, hint ~= "" and hint or "; there are " .. table.concat(names, ", "))
 end
 
-local function told(ended, list, terminal)
+local function told(ended, list, words, terminal)
   if ended.output then
     terminal:write(ended.output)
     return 0
   end
-  terminal:complain(mistake_of(ended.mistake, list))
+  terminal:complain(mistake_of(ended.mistake, list, words))
   terminal:tell(ended.usage)
   return USAGE
 end
@@ -150,7 +161,7 @@ local function dispatch(words, terminal)
     if getmetatable(args) ~= Ended then
       error(args, 0)
     end
-    return told(args, list, terminal)
+    return told(args, list, words, terminal)
   end
   for _, command in ipairs(list) do
     if command.name == args.command then

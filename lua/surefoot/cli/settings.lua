@@ -50,6 +50,18 @@ function M.path(given, environment)
   return usual and exists(usual) and usual or nil
 end
 
+-- What a file that ended with an error says of it.
+local function thrown_by(path, thrown)
+  local mt = getmetatable(thrown)
+  local message = type(thrown) == "string" and thrown or type(mt) == "table" and mt.__tostring and tostring(thrown)
+    or type(thrown) == "table" and rawget(thrown, "message")
+  if type(message) ~= "string" then
+    message = ("it ended with an error that is no text but %s"):format(
+      thrown == nil and "nil" or "a " .. type(thrown))
+  end
+  return message:find(path, 1, true) and message or path .. ": " .. message
+end
+
 --- Runs a configuration file.
 ---@param path string
 ---@return table? given what it returned
@@ -66,8 +78,7 @@ function M.load(path)
   end
   local ok, given = pcall(chunk)
   if not ok then
-    local message = tostring(given)
-    return nil, message:find(path, 1, true) and message or path .. ": " .. message
+    return nil, thrown_by(path, given)
   elseif type(given) ~= "table" then
     return nil, ("%s: expected that it returns a table (return { ... }), got a %s"):format(path, type(given))
   end
