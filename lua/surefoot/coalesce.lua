@@ -137,11 +137,13 @@ function Caller:cancel(kind, more)
 end
 
 --- As of a call, while it has not ended.
+---@return table info
 function Caller:info()
   return self.shared.job.call:info()
 end
 
 --- As of a call, while it has not ended.
+---@return table[] trail
 function Caller:trail()
   return self.shared.job.call:trail()
 end

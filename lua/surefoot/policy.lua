@@ -62,6 +62,7 @@ local specs = {
   },
   balancer = with_test_seams(pick(fields_of(schema.top, "routing"), "strategy decay penalty")),
   hedge = with_test_seams(pick(fields_of(schema.top, "hedge"), "quantile budget burst min_delay")),
+  histogram = with_test_seams {},
 }
 for _, field in ipairs(fields_of(retry, "budget")) do
   local least = field.name == "capacity" and 0 or field.min
@@ -237,13 +238,10 @@ end
 ---@field count fun(self): integer
 
 --- Durations from 1 us to 1 h: quantiles off by at most 1 %, constant memory.
----@param ... nil there is none
+---@param options? surefoot.policy.Options none of its own
 ---@return surefoot.policy.Histogram
-function M.histogram(...)
-  local ok, problem = pcall(check.nothing, ...)
-  if not ok then
-    error("histogram: " .. problem, 2)
-  end
+function M.histogram(options)
+  read("histogram", options)
   return native.histogram()
 end
 
