@@ -120,7 +120,8 @@ bool sf_stream_advance(sf_attempt *attempt)
     sf_attempt_refuse(attempt);
     return true;
   }
-  if (!stream->paused || unread(attempt) > SF_STREAM_QUEUE / 2 || attempt->ended) return false;
+  bool behind = stream->pending && unread(attempt) > SF_STREAM_QUEUE / 2; /* what is no whole event needs the rest */
+  if (!stream->paused || behind || attempt->ended) return false;
   stream->paused = false;
   transport_of(attempt)->ops->resume(transport_of(attempt), &attempt->exchange);
   return true;

@@ -370,6 +370,18 @@ describe("a reader that is slow", function()
     local stream = flood(lab)
     assert.equal(500000, #assert(stream:result()).text)
   end)
+
+  it("holds the line up no longer than until what it has may be read: an event may be larger than that", function()
+    local large, events = say(("x"):rep(200000)), { 1, say "a", 2, say "b" }
+    for from = 1, #large, 10000 do
+      events[#events + 1], events[#events + 2] = 3 + from / 1e6, large:sub(from, from + 9999)
+    end
+    events[#events + 1], events[#events + 2] = 4, STOP .. DONE
+    local lab = sim.lab { a = line(events) }
+    local stream = flood(lab)
+    local result = assert(stream:result())
+    assert.same({ 200002, 11 }, { #result.text, lab.sim:now() })
+  end)
 end)
 
 describe("the limits of a stream", function()
