@@ -239,7 +239,7 @@ static bool is_deserted(const struct sockaddr_un *address)
 {
   struct stat status;
   if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); /* who is busy is not waited for */
   bool deserted = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
                   errno == ECONNREFUSED;
   if (fd >= 0) close(fd);

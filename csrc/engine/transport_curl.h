@@ -106,8 +106,8 @@ int sf_carrier_on_connected(void *context, char *remote_ip, char *local_ip, int 
 CURLSH *sf_curl_names(sf_curl *curl, const char *doh_url);
 void sf_curl_drop_names(sf_curl *curl, bool forsake);
 
-/* Into the exchange's link: an address that is tried; when its socket was first read; all there is to know, `address` NULL before there is a connection;
- * why there is none, which carrier->error then says, too. */
+/* Into the exchange's link: an address that is tried; when its socket was first read; all there is to know, `address` NULL
+ * before there is a connection; why there is none, which carrier->error then says, too. */
 void sf_carrier_tries(sf_carrier *carrier, const struct sockaddr *address);
 void sf_carrier_listens(sf_carrier *carrier);
 void sf_carrier_note_link(const sf_carrier *carrier, const char *address);

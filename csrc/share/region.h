@@ -2,9 +2,10 @@
  * region.h: memory that processes of one user share, by name: places that are found by key, and counts of what is held.
  *
  * A place is made by whoever asks for it first, is initialized before anybody sees it, and stays as long as the region,
- * which outlives its processes (/dev/shm, until reboot or sf_region_unlink; a namespace of pids has regions of its own). Nothing locks once a region is open: a
- * process that is killed at any moment leaves at most an unused block. What processes hold is counted in cells, one per
- * process; the cell of one that is gone counts no more once it was reaped.
+ * which outlives its processes (/dev/shm, until reboot or sf_region_unlink; a namespace of pids has regions of its own).
+ * Nothing that is shared is locked once a region is open: a process that is killed at any moment leaves at most an unused
+ * block. What processes hold is counted in cells, one per process; the cell of one that is gone counts no more once it was
+ * reaped.
  */
 #ifndef SF_REGION_H
 #define SF_REGION_H
