@@ -42,6 +42,30 @@ function M.compared(wanted, seeds, chunk, variants)
   return list
 end
 
+--- Cases by their names.
+---@param cases { name: string }[]
+---@return table<string, table>
+function M.by_name(cases)
+  local named = {}
+  for _, case in ipairs(cases) do
+    named[case.name] = case
+  end
+  return named
+end
+
+--- A scenario's `run`, where each seed of a job is one run.
+---@param play fun(job: table, own: table?, seed: integer): table
+---@return fun(job: table, own: table?): table[]
+function M.by_seed(play)
+  return function(job, own)
+    local runs = {}
+    for seed = job.first, job.last do
+      runs[#runs + 1] = play(job, own, seed)
+    end
+    return runs
+  end
+end
+
 --- What a run did, for the account at the end.
 ---@param world table
 ---@param run table what the scenario keeps of it

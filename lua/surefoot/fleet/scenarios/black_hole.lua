@@ -18,10 +18,7 @@ local CASES = {
   { name = "round robin, no breaker", config = { breaker = false, routing = "round_robin" } },
 }
 
-local by_name = {}
-for _, case in ipairs(CASES) do
-  by_name[case.name] = case
-end
+local by_name = jobs.by_name(CASES)
 
 function M.jobs(seeds)
   local list = {}
@@ -35,8 +32,8 @@ function M.compared_jobs(seeds)
   return jobs.compared(COMPARED, seeds, 2)
 end
 
-local function play(name, own, seed)
-  local case = by_name[name]
+local function play(job, own, seed)
+  local case = by_name[job.case]
   local bad, all, lines = {}, {}, {}
   for at = 1, ENDS do
     bad[at], all[at] = 0, 0
@@ -53,7 +50,7 @@ local function play(name, own, seed)
   end
   local world = fleet.run {
     seed = seed, clients = CLIENTS, lines = lines,
-    config = case and case.config or configurations.with(name, nil, own),
+    config = case and case.config or configurations.with(job.case, nil, own),
     arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
   }
   local later = { bad = 0, all = 0 }
@@ -69,13 +66,7 @@ local function play(name, own, seed)
   })
 end
 
-function M.run(job, own)
-  local runs = {}
-  for seed = job.first, job.last do
-    runs[#runs + 1] = play(job.case, own, seed)
-  end
-  return runs
-end
+M.run = jobs.by_seed(play)
 
 local function runs_of(results, name)
   return report.runs(results, function(job) return job.case == name end)

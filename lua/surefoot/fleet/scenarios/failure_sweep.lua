@@ -33,10 +33,7 @@ local CASES = {
   { name = "defaults", config = {} },
 }
 
-local by_name = {}
-for _, case in ipairs(CASES) do
-  by_name[case.name] = case
-end
+local by_name = jobs.by_name(CASES)
 
 -- Attempts per call that are allowed, by what happened. The second is a mean: runs lie around it, four standard errors
 -- are left for that.

@@ -23,10 +23,7 @@ local CASES = {
   { name = "jitter 1", config = { breaker = { jitter = 1 } } },
 }
 
-local by_name = {}
-for _, case in ipairs(CASES) do
-  by_name[case.name] = case
-end
+local by_name = jobs.by_name(CASES)
 
 function M.jobs(seeds)
   local list = {}
@@ -75,11 +72,11 @@ local function idle(world)
   return ENDS - TO
 end
 
-local function play(name, own, seed)
-  local case = by_name[name]
+local function play(job, own, seed)
+  local case = by_name[job.case]
   local probes = { at = {}, last = {}, again = {} }
   local world = fleet.run {
-    seed = seed, clients = CLIENTS, config = case and case.config or configurations.with(name, nil, own),
+    seed = seed, clients = CLIENTS, config = case and case.config or configurations.with(job.case, nil, own),
     arrivals = { { from = 0, rate = RATE }, { from = ENDS, rate = 0 } },
     lines = { line = function(now, call, world)
       if now >= FROM and now < TO then
@@ -103,13 +100,7 @@ local function play(name, own, seed)
   })
 end
 
-function M.run(job, own)
-  local runs = {}
-  for seed = job.first, job.last do
-    runs[#runs + 1] = play(job.case, own, seed)
-  end
-  return runs
-end
+M.run = jobs.by_seed(play)
 
 -- Rows of a configuration; `what` begins them.
 local function rows_of(runs, what, is_judged)

@@ -31,10 +31,7 @@ local CASES = {
   end },
 }
 
-local by_name = {}
-for _, case in ipairs(CASES) do
-  by_name[case.name] = case
-end
+local by_name = jobs.by_name(CASES)
 
 function M.jobs(seeds)
   local list = {}
@@ -134,13 +131,7 @@ local function play(job, own, seed)
   })
 end
 
-function M.run(job, own)
-  local runs = {}
-  for seed = job.first, job.last do
-    runs[#runs + 1] = play(job, own, seed)
-  end
-  return runs
-end
+M.run = jobs.by_seed(play)
 
 local function runs_of(results, name, clients)
   return report.runs(results, function(job) return job.case == name and job.clients == clients end)

@@ -53,10 +53,7 @@ local REGIMES = {
   { name = "all lines", factor = function() return SLOWER end },
 }
 
-local by_name = {}
-for _, regime in ipairs(REGIMES) do
-  by_name[regime.name] = regime
-end
+local by_name = jobs.by_name(REGIMES)
 
 function M.jobs(seeds)
   local list = {}
@@ -113,13 +110,7 @@ local function play(job, own, seed)
   })
 end
 
-function M.run(job, own)
-  local runs = {}
-  for seed = job.first, job.last do
-    runs[#runs + 1] = play(job, own, seed)
-  end
-  return runs
-end
+M.run = jobs.by_seed(play)
 
 local function runs_of(results, regime, hedge)
   return report.runs(results, function(job) return job.regime == regime and job.hedge == hedge end)
