@@ -36,7 +36,8 @@ function M.apart(client, what, f, ...)
   local ok, message = coroutine.resume(apart, ...)
   if not ok or coroutine.status(apart) ~= "dead" then
     client.event_errors = client.event_errors + 1
-    client.last_event_error = ok and what .. " must not wait" or tostring(message)
+    local is_text, text = pcall(tostring, message)
+    client.last_event_error = ok and what .. " must not wait" or is_text and text or what .. " failed"
   end
 end
 

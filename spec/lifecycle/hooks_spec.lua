@@ -127,6 +127,14 @@ describe("events", function()
     assert.equal(2, #result.attempts)
   end)
 
+  it("cannot disturb with an error that has no words", function()
+    local lab = sim.lab { a = ok }
+    local wordless = setmetatable({}, { __tostring = function() error "no words" end })
+    assert(lab.client:chat("Hi", { on_event = function() error(wordless) end }))
+    assert.same({ 3, "on_event failed", 0 }, { lab.client:stats().event_errors, lab.client:stats().last_event_error,
+      lab.client:stats().in_flight })
+  end)
+
   it("cannot disturb: what an observer throws or yields is counted", function()
     local lab = sim.lab { a = ok }
     assert(lab.client:chat("Hi", { on_event = function() error "mine" end }))
