@@ -19,7 +19,7 @@ local trace = require "surefoot.trace"
 local M = {}
 
 local LEVELS = { debug = 1, info = 2, warn = 3, error = 4 }
-local format = string.format
+local format, running = string.format, coroutine.running
 
 --- The names of the levels, from the least grave on.
 M.levels = { "debug", "info", "warn", "error" }
@@ -35,6 +35,7 @@ M.levels = { "debug", "info", "warn", "error" }
 ---@field private client surefoot.Client
 ---@field private sinks { least: integer, write: function, steps: boolean }[]
 ---@field private least integer
+---@field private within table<thread, true>   where something is being written
 local Log = {}
 Log.__index = Log
 
@@ -81,6 +82,14 @@ local function to_file(path)
   end
 end
 
+-- What a writer asks of the client itself is not written: it would be told of that, and ask again, without end.
+local function unheard(within, write)
+  return function(...)
+    within[running()] = true
+    write(...)
+  end
+end
+
 local function sink_of(given)
   if type(given) == "table" and getmetatable(given) == nil then
     return { least = LEVELS[given.level or "info"], write = given.write or to_stderr, steps = true }
@@ -111,12 +120,14 @@ end
 ---@param client surefoot.Client
 ---@return surefoot.Log?
 function M.new(client)
-  local self = setmetatable({ client = client, sinks = {}, least = math.huge, steps = false }, Log)
+  local self = setmetatable({ client = client, sinks = {}, least = math.huge, steps = false,
+    within = setmetatable({}, { __mode = "k" }) }, Log)
   self.sinks[1] = client.config.log and sink_of(client.config.log) or nil
   self.sinks[#self.sinks + 1] = sink_of_environment()
   for _, sink in ipairs(self.sinks) do
     self.least = math.min(self.least, sink.least)
     self.steps = self.steps or sink.steps and sink.least < LEVELS.error
+    sink.write = unheard(self.within, sink.write)
   end
   return #self.sinks > 0 and self or nil
 end
@@ -124,7 +135,7 @@ end
 -- is_step: not for those who want only how it went.
 local function write(self, level, message, fields, is_step)
   local grave = LEVELS[level]
-  if grave < self.least then
+  if grave < self.least or self.within[running() or self] then
     return
   end
   message, fields = self.client.scrub(message), self.client.scrub(fields)

@@ -112,6 +112,17 @@ describe("log", function()
     assert.is_truthy(text:find("[key]", 1, true))
   end)
 
+  it("does not tell a function of what that asks of the client itself", function()
+    local client, answers, heard = nil, 0, 0
+    client = logged(function()
+      heard = heard + 1
+      assert(heard < 20, "the log is told of its own calls")
+      answers = answers + (client:chat "What does this mean?" and 1 or 0)
+    end)
+    assert.equal("the answer", assert(client:chat "the question").text)
+    assert.same({ 4, 4, 5, 0 }, { heard, answers, client:stats().successes, client:stats().event_errors })
+  end)
+
   it("cannot disturb a call", function()
     local client = logged(function() error "mine" end)
     assert.equal("the answer", assert(client:chat "Hi").text)
