@@ -35,9 +35,13 @@ local M = {}
 ---@field tokens integer
 ---@field cost number  US dollars, of the answers whose price is known
 
-local own = {}
+local own, all_options = {}, {}
 for _, field in ipairs(schema.batch) do
   own[field.name] = true
+  all_options[#all_options + 1] = field
+end
+for _, field in ipairs(schema.options) do
+  all_options[#all_options + 1] = field
 end
 
 --- Reads the arguments of batch and each. Throws a message without a position.
@@ -57,6 +61,7 @@ function M.read(requests, options, resolved)
     end
     return request
   end)
+  check.fields(all_options, options or {}, "")
   local mine, theirs = {}, {}
   for key, value in pairs(options or {}) do
     (own[key] and mine or theirs)[key] = value

@@ -68,6 +68,15 @@ describe("client:batch", function()
     assert.matches("stream", outcomes[3].error.message)
   end)
 
+  it("knows its own options beside a call's where one is misspelt", function()
+    local client = simulate(echo):client {}
+    for _, name in ipairs { "batch", "each" } do
+      assert.error_matches(function() client[name](client, { "1" }, { on_progres = print }) end,
+        "client:" .. name .. ': on_progres: unknown key; did you mean "on_progress"?', nil, true)
+      assert.error_matches(function() client[name](client, { "1" }, { deadlin = 1 }) end, 'mean "deadline"?', nil, true)
+    end
+  end)
+
   it("throws what its hooks throw", function()
     local client = simulate(echo):client {}
     assert.error_matches(function()

@@ -13,6 +13,7 @@ local loop = require "surefoot.loop"
 local repeated = require "surefoot.batch.repeated"
 local rows = require "surefoot.batch.rows"
 local runs = require "surefoot.batch.file_run"
+local schema = require "surefoot.config.schema"
 local tasks = require "surefoot.tasks"
 
 local M = {}
@@ -80,9 +81,13 @@ local FIELDS = {
   { name = "stop", type = "canceller", doc = "a surefoot.canceller() that begins no further row" },
 }
 
-local own = {}
+local own, all_options = {}, {}
 for _, field in ipairs(FIELDS) do
   own[field.name] = true
+  all_options[#all_options + 1] = field
+end
+for _, field in ipairs(schema.options) do
+  all_options[#all_options + 1] = field
 end
 
 local function failed_path(output)
@@ -109,6 +114,7 @@ function M.read(client, given)
   if theirs.idempotency_key ~= nil then
     check.fail("idempotency_key", "belongs to one call; every row gets its own")
   end
+  check.fields(all_options, given, "")
   local job = check.fill_fields(FIELDS, check.fields(FIELDS, mine, ""))
   config.options(theirs, client.config)
   job.failed, job.journal = job.failed or failed_path(job.output), job.output .. ".journal"

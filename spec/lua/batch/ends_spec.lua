@@ -106,7 +106,7 @@ describe("client:batch_file", function()
       local client = simulated()
       for message, options in pairs {
         ["input: is required"] = { output = "x" }, ["output: is required"] = { input = "x" },
-        ["unknown key"] = { input = "x", output = "y", outptu = "z" },
+        ['outptu: unknown key; did you mean "output"?'] = { input = "x", output = "y", outptu = "z" },
         ["failed: is the output"] = { input = "x", output = "y", failed = "y" },
         ["idempotency_key"] = { input = "x", output = "y", idempotency_key = "z" },
         ["expected { input"] = 7,
