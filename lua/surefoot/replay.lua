@@ -172,6 +172,9 @@ local NETWORK = { base_url = true, api_key = true, preset = true, proxy = true, 
 ---@return surefoot.Client client
 ---@return surefoot.Simulation sim whose clock it lives by
 function M.new(path, options)
+  if type(path) ~= "string" then
+    check.fail("path", "expected the path of a recording, got %s", check.show(path))
+  end
   options = check.fields(schema.replay, options == nil and {} or options, "")
   local header, entries = read(path)
   local replay = setmetatable({ path = path, entries = entries, strict = options.strict ~= false }, Replay)

@@ -215,6 +215,7 @@ describe("surefoot.replay", function()
   end)
 
   it("is only of recordings", function()
+    assert.error_matches(function() surefoot.replay() end, "surefoot.replay: path: expected .*got a nil")
     assert.error_matches(function() surefoot.replay(dir .. "/none") end, "surefoot.replay: .*none: No such file")
     process.write(path, "")
     assert.error_matches(function() surefoot.replay(path) end, "the file is empty")
