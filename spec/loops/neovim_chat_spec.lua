@@ -262,6 +262,26 @@ describe("the Neovim plugin #once", function()
     assert(p:wait("a", function(c) return c.in_flight == 0 and c.aborted == 1 end))
   end)
 
+  it("goes on at the end of a buffer whose last lines were deleted", function()
+    p:profile("a", { answer = { text = ("word "):rep(40), chunks = 40 }, stream = { chunk_delay = 0.02 } })
+    local report = run [[
+      api.nvim_buf_set_lines(0, 0, -1, true, { "one", "two", "three" })
+      vim.cmd "3Surefoot! x"
+      when(function() return #lines()[#lines()] > 30 end, function()
+        vim.cmd "silent 2,$d"
+        report.cut = lines()
+        when(idle, function()
+          report.lines, report.marks = lines(), marks(0)
+          finish()
+        end)
+      end)
+    ]]
+    assert.same({ { "one" }, {}, 0 }, { report.cut, report.notices, report.marks })
+    assert.equal("one", report.lines[1])
+    assert.matches("^word .*word $", report.lines[2])
+    assert.equal(2, #report.lines)
+  end)
+
   it("says that a key is missing when it is missed", function()
     local report = run([[
       vim.cmd "Surefoot x"

@@ -21,8 +21,22 @@ function M.new(buffer, row, lead, follows)
   return setmetatable({ buffer = buffer, mark = mark, lead = lead, follows = follows }, Writer)
 end
 
+-- Where the last lines of the buffer were deleted the mark is left behind its end: it goes on in a line of its own.
+local function brought_back(self)
+  local row = api.nvim_buf_line_count(self.buffer) - 1
+  local column = #api.nvim_buf_get_lines(self.buffer, row, row + 1, true)[1]
+  api.nvim_buf_set_extmark(self.buffer, namespace, row, column, { id = self.mark })
+  if column > 0 and self.lead == "" then
+    self.lead = "\n"
+  end
+  return row, column
+end
+
 function Writer:place()
   local place = api.nvim_buf_get_extmark_by_id(self.buffer, namespace, self.mark, {})
+  if place[1] >= api.nvim_buf_line_count(self.buffer) then
+    return brought_back(self)
+  end
   return place[1], place[2]
 end
 
