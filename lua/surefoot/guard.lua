@@ -8,6 +8,15 @@
 
 local M = {}
 
+local function with_reason(reason)
+  return function(problem)
+    if type(problem) == "string" and problem:find("attempt to yield across", 1, true) then
+      return problem .. ": " .. reason
+    end
+    return problem
+  end
+end
+
 local resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
 
 -- It is not tried out: nginx lets no coroutine be made in init_worker_by_lua, nor resumed inside require.
@@ -35,11 +44,8 @@ if _VERSION ~= "Lua 5.1" or rawget(_G, "jit") then
   end
 
   --- An error's message, with the reason where it is that this Lua cannot yield everywhere.
-  ---@param problem any
-  ---@return any
-  function M.explain(problem)
-    return problem
-  end
+  ---@type fun(problem: any): any
+  M.explain = with_reason "nothing can wait in what table.sort, string.gsub or another function of C calls"
 
   return M
 end
@@ -132,11 +138,6 @@ function M.outside(f, ...)
   return f(...)
 end
 
-function M.explain(problem)
-  if type(problem) == "string" and problem:find("attempt to yield across", 1, true) then
-    return problem .. ": Lua 5.1 cannot wait inside of pcall, the iterator of a for loop, or a metamethod"
-  end
-  return problem
-end
+M.explain = with_reason "Lua 5.1 cannot wait inside of pcall, the iterator of a for loop, or a metamethod"
 
 return M

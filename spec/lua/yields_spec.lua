@@ -287,6 +287,17 @@ describe("a wait where there is no yielding", function()
     end)
   end
 
+  it("in what a function of C calls says so, gives up the call, and works on the main thread", function()
+    local lab = sim.lab { a = answering }
+    local function shout()
+      return (("x"):gsub(".", function(text) return assert(lab.client:chat(text)).text end))
+    end
+    local words = env.yields_everywhere and "attempt to yield across .*: nothing can wait in what" or CANNOT
+    assert.matches(words, tostring(problem_of(lab, shout)))
+    assert.equal(0, lab.client:stats().in_flight)
+    assert.equal("ok", shout())
+  end)
+
   it("under the user's own pcall works, or throws there, and leaves nothing running", function()
     local lab = sim.lab { a = function(_, request)
       return request.json.messages[1].content == "y" and { after = 2, text = "second" } or answering
