@@ -206,8 +206,8 @@ void sf_hedge_encoded(sf_call *call)
   int64_t now = sf_engine_now(call->engine);
   call->awaits_variant = false;
   if (call->state != SF_CALL_ACTIVE || call->live == NULL || call->committed) return;
-  if (call->awaits_hedge) consider(call, now);
-  else if (call->attempt_count < call->max_attempts) start_paid(call, false, false, now);
+  bool owed = !call->awaits_hedge && call->attempt_count < call->max_attempts;
+  if (!owed || !start_paid(call, false, false, now)) consider(call, now); /* the timer may have passed meanwhile */
 }
 
 bool sf_hedge_replace(sf_call *call, int64_t now)

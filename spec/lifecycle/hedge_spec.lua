@@ -1,8 +1,10 @@
 -- Attempts beside slow ones: when they are sent, who wins, what they cost, what is learned from those that lose.
 -- Every laboratory has 60 answers behind it, so that its usual time is known; min_delay makes it 500 ms. HE: the
 -- vectors of the hedging literature.
+local env = require "spec.support.env"
 local sim = require "spec.support.sim"
 local json = require "surefoot.json"
+local surefoot = require "surefoot"
 
 local WARM = 60
 local ok, bad, hang = { after = 0.1, text = "ok" }, { after = 0.2, status = 500 }, { fault = "hang" }
@@ -236,6 +238,30 @@ describe("a hedge", function()
     hung, lab.log, lab.zero = 1, {}, lab.sim:now()
     calls(1)
     assert.equal("a 0, b 0.75", sent(lab))
+  end)
+
+  it("a line that is busy once the request is written for it is asked when it is free", function()
+    if not env.yields_everywhere then
+      return env.skip "PUC Lua 5.1 cannot wait in an encoder"
+    end
+    local written = 0
+    local function encode(value)
+      written = written + (value.model == "other-name" and 1 or 0)
+      if written == 2 then
+        surefoot.sleep(2)
+      end
+      return assert(json.encode(value))
+    end
+    local lab = lab_of({ a = hang, b = { after = 5, text = "late" } }, {
+      hedge = { min_delay = 0.5, budget = 0.001, burst = 1 }, model = "m", json = { encode = encode },
+      endpoints = { { name = "a" }, { name = "b", models = { m = "other-name" }, concurrency = { limit = 1 } } },
+    })
+    lab:start()
+    lab:pass(0.6)
+    local second = lab:start() -- the bucket is empty: a is treated as failing
+    lab.sim:run()
+    assert.equal("late", second.result and second.result.text)
+    assert.matches("^a 0, b 0.5, a 0.6, a 1.25, b 5.%d+$", sent(lab))
   end)
 
   it("where every line has been asked in vain, a silent one is asked anew, once", function()
