@@ -157,6 +157,17 @@ describe("policy.wrap", function()
     assert.are.equal(100, calls)
   end)
 
+  it("tells of a retry that was refused that it has run, and how that failed", function()
+    local breaker = policy.circuit_breaker(virtual.with(world, { failure_threshold = 2, jitter = 0 }))
+    local guarded = policy.wrap(function()
+      calls = calls + 1
+      return nil, "disk full"
+    end, virtual.with(world, { retry = { max_attempts = 5 }, breaker = breaker }))
+    local _, err = guarded()
+    assert.are.same({ 2, "circuit_open", "the circuit breaker is open; before that: disk full", true, "disk full" },
+      { calls, err.kind, err.message, err.sent, err.cause })
+  end)
+
   it("is refused by an open breaker without an attempt", function()
     local breaker = policy.circuit_breaker(virtual.with(world,
       { failure_threshold = 2, recovery_timeout = 5, jitter = 0 }))
@@ -164,11 +175,11 @@ describe("policy.wrap", function()
     local _, err = guarded()
     assert.are.equal(2, calls)
     assert.are.equal("circuit_open", err.kind)
-    assert.is_false(err.sent)
     assert.is_near(4, err.retry_after, 1e-6) -- the second backoff, 1 s, was slept
     calls = 0
-    guarded()
+    _, err = guarded()
     assert.are.equal(0, calls)
+    assert.are.same({ "circuit_open", "the circuit breaker is open", false }, { err.kind, err.message, err.sent })
   end)
 
   it("reports to the breaker by kind, once per attempt", function()

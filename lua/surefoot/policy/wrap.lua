@@ -157,13 +157,23 @@ local function pack(...)
   return select("#", ...), { ... }
 end
 
+-- A refusal of a retry: the function has run, and may have done its work.
+local function after_failure(refusal, failure)
+  local words = type(failure) == "string" and failure or errors.is(failure) and failure.message
+  refusal.sent, refusal.cause = true, failure
+  if words then
+    refusal.message = refusal.message .. "; before that: " .. words
+  end
+  return refusal
+end
+
 local function call(guard, f, count, arguments)
   local ends_at = guard.clock() + guard.deadline
-  local attempt, cost = 0, nil
+  local attempt, cost, failure = 0, nil, nil
   while true do
     local admission, refusal = admit(guard, ends_at)
     if not admission then
-      return 2, { nil, refusal }
+      return 2, { nil, attempt > 0 and after_failure(refusal, failure) or refusal }
     end
     attempt = attempt + 1
     local result_count, results = pack(guarded(f, unpack(arguments, 1, count)))
@@ -179,7 +189,7 @@ local function call(guard, f, count, arguments)
     end
     local kind = type(err) == "table" and type(err.kind) == "string" and err.kind or "server"
     report(admission, kind)
-    cost = prepare_retry(guard, err, kind, attempt, ends_at)
+    failure, cost = err, prepare_retry(guard, err, kind, attempt, ends_at)
     if not cost then
       return result_count - 1, { unpack(results, 2, result_count) }
     end
