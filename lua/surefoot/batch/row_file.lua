@@ -25,14 +25,20 @@ function M.id(tag, line)
   return ("batch_req_%s_%d"):format(tag, line)
 end
 
--- Whether the path still means the file that was opened: the one who had it locked may have removed it.
+-- Whether the path still means the file that was opened: the one who had it locked may have removed it. Nil and why
+-- where that cannot be told.
 local function is_still_there(path, status)
-  local other = binding.file(path, "read")
-  local found = other and other:status()
-  if other then
-    other:close()
+  local other, problem = binding.file(path, "read")
+  if not other then
+    return problem:find("No such file", 1, true) and false or nil, problem
   end
-  return found ~= nil and found.id == status.id
+  local found
+  found, problem = other:status()
+  other:close()
+  if not found then
+    return nil, problem
+  end
+  return found.id == status.id
 end
 
 -- The file, locked.
@@ -52,11 +58,15 @@ local function take(path)
     if status and not status.is_regular then
       status, problem = nil, "not a regular file"
     end
-    if status and is_still_there(path, status) then
+    local is_there
+    if status then
+      is_there, problem = is_still_there(path, status)
+    end
+    if is_there then
       return file, status
     end
     file:close()
-    if not status then
+    if is_there == nil then
       return nil, problem
     end
   end

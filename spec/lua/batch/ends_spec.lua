@@ -1,4 +1,5 @@
 -- Batches in files that are refused, and every way in which one ends.
+local binding = require "surefoot.binding"
 local files = require "spec.lua.batch.files"
 local process = require "spec.support.process"
 local surefoot = require "surefoot"
@@ -33,6 +34,21 @@ describe("client:batch_file", function()
       assert.matches("is the input", refused { output = path "new.jsonl", failed = path "in.jsonl" })
       assert.matches("/dev/null: not a regular file", refused { output = "/dev/null" })
       assert.matches("No such file", refused { output = path "no/where.jsonl" })
+    end)
+
+    it("an output of which nobody can tell whether it is still there", function()
+      write("in.jsonl", requests(1))
+      local open, asked = binding.file, 0
+      finally(function() binding.file = open end)
+      function binding.file(name, mode)
+        if name == path "out.jsonl" and mode == "read" then
+          asked = asked + 1
+          assert(asked < 5, "it is asked for ever")
+          return nil, "Too many open files"
+        end
+        return open(name, mode)
+      end
+      assert.matches("out.jsonl: Too many open files", refused())
     end)
 
     it("to go on with another input, or with one that changed", function()
