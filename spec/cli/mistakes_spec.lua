@@ -16,6 +16,14 @@ describe("Ctrl-C #once", function()
   end)
 end)
 
+describe("a limit of open files that is too low #once", function()
+  it("is told, with how to raise it", function()
+    local result = env.run "exec 3>&- 4>&-; ulimit -n 5; build/surefoot chat --base-url http://127.0.0.1:9 -m m hi"
+    assert.same({ 1, "", "surefoot: too many open files: raise their limit, as by `ulimit -n 1024`\n" },
+      { result.status, result.stdout, result.stderr })
+  end)
+end)
+
 describe("a mistake on the command line #once", function()
   local dir
 

@@ -134,7 +134,11 @@ local function told(ended, list, words, terminal)
 end
 
 local function traced(problem)
-  return "internal error: " .. debug.traceback(tostring(problem), 2)
+  local message = tostring(problem)
+  if message:find("Too many open files", 1, true) then
+    return "too many open files: raise their limit, as by `ulimit -n 1024`"
+  end
+  return "internal error: " .. debug.traceback(message, 2)
 end
 
 -- Runs the command; a mistake of ours is told with where it was made.
