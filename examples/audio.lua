@@ -6,10 +6,14 @@ local surefoot = require "surefoot"
 local where, text, file = arg[1] or "openai", arg[2] or "Careful people try again.", arg[3] or "speech.mp3"
 local is_url = where:find "^https?://" ~= nil
 
-local client = surefoot.new {
+local ok, client = pcall(surefoot.new, {
   preset = not is_url and where or nil, base_url = is_url and where or nil,
   timeout = { attempt = 300, total = 900 }, -- an attempt lasts from the first byte sent to the last one received
-}
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 local function check(reply, err)
   if not reply then

@@ -6,11 +6,15 @@ local surefoot = require "surefoot"
 local where, model = arg[1] or "openai", arg[2] or "gpt-4o-mini"
 local is_url = where:find "^https?://" ~= nil
 
-local client = surefoot.new {
+local ok, client = pcall(surefoot.new, {
   preset = not is_url and where or nil, base_url = is_url and where or nil, model = model,
   concurrency = { limit = 8 },
   rate = { requests_per_second = 20, tokens_per_minute = 200000 },
-}
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 local questions = {}
 for line in io.lines() do

@@ -7,10 +7,14 @@ local surefoot = require "surefoot"
 local where, model, question = arg[1] or "openai", arg[2] or "gpt-4o-mini", arg[3] or "Why do careful people try again?"
 local is_url = where:find "^https?://" ~= nil
 
-local client = surefoot.new {
+local ok, client = pcall(surefoot.new, {
   preset = not is_url and where or nil, base_url = is_url and where or nil, model = model,
   timeout = { attempt = 30, total = 60 },
-}
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 local result, err = client:chat {
   messages = { { role = "system", content = "Answer in one sentence." }, { role = "user", content = question } },

@@ -8,7 +8,13 @@ local surefoot = require "surefoot"
 
 local where, model = arg[1] or "openai", arg[2] or "gpt-4o-mini"
 local is_url = where:find "^https?://" ~= nil
-local client = surefoot.new { preset = not is_url and where or nil, base_url = is_url and where or nil, model = model }
+local ok, client = pcall(surefoot.new, {
+  preset = not is_url and where or nil, base_url = is_url and where or nil, model = model,
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 local canceller = surefoot.canceller()
 local asked, under_way = 0, 0

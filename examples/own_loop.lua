@@ -7,7 +7,14 @@ local surefoot = require "surefoot"
 
 local where, model = arg[1] or "openai", arg[2] or "gpt-4o-mini"
 local is_url = where:find "^https?://" ~= nil
-local client = surefoot.new { preset = not is_url and where or nil, base_url = is_url and where or nil, model = model }
+local ok, client = pcall(surefoot.new, {
+  preset = not is_url and where or nil, base_url = is_url and where or nil, model = model,
+  timeout = { attempt = 30, total = 60 },
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 -- The loop: coroutines that may run, and those that wait for something.
 local runnable, waiting, alive = {}, {}, 0

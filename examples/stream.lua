@@ -8,10 +8,14 @@ local where, model = arg[1] or "openai", arg[2] or "gpt-4o-mini"
 local question = arg[3] or "Tell me a short story about a bridge."
 local is_url = where:find "^https?://" ~= nil
 
-local client = surefoot.new {
+local ok, client = pcall(surefoot.new, {
   preset = not is_url and where or nil, base_url = is_url and where or nil, model = model,
   timeout = { first_token = 20, idle = 15, total = 120 },
-}
+})
+if not ok then -- no key in the environment ...
+  io.stderr:write(client, "\n")
+  os.exit(2)
+end
 
 local stream, err = client:stream(question)
 if not stream then

@@ -2,8 +2,9 @@
 local env = require "spec.support.env"
 local provider = require "spec.support.provider"
 
-local function run(command, input)
-  local line = ("%s%s -l spec.helper %s 2>&1; echo $?"):format(input and input .. " | " or "", env.lua, command)
+local function run(command, input, before)
+  local line = ("%s%s%s -l spec.helper %s 2>&1; echo $?"):format(input and input .. " | " or "", before or "", env.lua,
+    command)
   local pipe = assert(io.popen(line))
   local output = pipe:read "*a"
   pipe:close()
@@ -17,6 +18,16 @@ describe("the examples", function()
   setup(function() p = provider.start { lines = { "a" } } end)
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)
+
+  -- Those that talk to OpenAI unless told otherwise.
+  for _, name in ipairs { "audio", "batch", "chat", "conversation", "own_loop", "stream", "structured", "tool_use",
+    "verify" } do
+    it(name .. ", without a key", function()
+      local text, code = run(("examples/%s.lua"):format(name), nil, "env -u OPENAI_API_KEY ")
+      assert.equal(2, code, text)
+      assert.matches("^surefoot%.new: [^\n]*OPENAI_API_KEY is not set[^\n]*\n?$", text)
+    end)
+  end
 
   it("chat", function()
     local text, code = run(("examples/chat.lua %s m 'Hi there'"):format(p.lines.a.url))
