@@ -129,7 +129,7 @@ lint: ## luacheck, clang-format, clang-tidy, cppcheck
 format: ## lay out the C sources
 asan: ## the specs under AddressSanitizer and UBSan
 bench: ## the benchmarks of spec/bench
-bench-lines: ## many lines against one, the story's table: half an hour (ARGS=--quick: seconds)
+bench-lines: ## many lines against one, the story's table: three quarters of an hour (ARGS=--quick: seconds)
 simulate: ## surefoot simulate: fleets of clients on modelled lines, plots in build/simulate (ARGS='S1 S5': these)
 test-hard: ## the long runs: fuzzers, ThreadSanitizer, failing allocator, nginx, greedy collector, valgrind
 

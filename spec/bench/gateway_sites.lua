@@ -37,7 +37,7 @@ local function start_stream_server(dir)
   local port = process.wait_for(function()
     return tonumber((process.read(path) or ""):match "^(%d+)\n")
   end)
-  return assert(port, "stream_server did not start"), pid
+  return assert(port, "stream_server did not start: `make bench` builds it"), pid
 end
 
 ---@param dir string for files

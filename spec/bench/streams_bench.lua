@@ -55,7 +55,7 @@ local function start_server()
     return (process.read(path) or ""):match "^(%d+)\n"
   end)
   measure.pin_server(pid)
-  return pid, assert(port, "the stream server did not start")
+  return pid, assert(port, "the stream server did not start: `make bench` builds it")
 end
 
 local server, port = start_server()
