@@ -6,6 +6,7 @@
 local check = require "surefoot.config.check"
 require "surefoot.log" -- which reads `log`
 local copy = require "surefoot.copy"
+local form = require "surefoot.client.form"
 local network = require "surefoot.config.network"
 local presets = require "surefoot.presets"
 local prices = require "surefoot.prices"
@@ -35,7 +36,15 @@ check.define("fallback", function(_, value, path)
   elseif type(value) ~= "table" then
     check.fail(path, "expected a model name, or { model =, endpoint =, request = {...} }, got %s", check.show(value))
   end
-  return check.fields(schema.fallback, value, path)
+  local fallback = check.fields(schema.fallback, value, path)
+  local changes = fallback.request
+  if changes then
+    form.check_changes(changes, path .. ".request")
+    if changes.model ~= nil and changes.model ~= fallback.model then
+      check.fail(path .. ".request.model", "is not asked for: %s.model is %s", path, check.show(fallback.model))
+    end
+  end
+  return fallback
 end)
 
 local function known(list, name, path, what)
@@ -200,14 +209,19 @@ local function resolve_endpoint(given, top, context, path)
   return endpoint
 end
 
-local function resolve_fallbacks(fallbacks, endpoints, path)
+-- encodes: the user's own function, which may write what ours cannot.
+local function resolve_fallbacks(fallbacks, endpoints, path, encodes)
   local index = {}
   for i, endpoint in ipairs(endpoints) do
     index[endpoint.name] = i
   end
   local resolved, targets = {}, #endpoints
   for i, fallback in ipairs(fallbacks or {}) do
-    known(index, fallback.endpoint, path .. "[" .. i .. "].endpoint", "endpoint")
+    local at = check.join(path, i)
+    known(index, fallback.endpoint, at .. ".endpoint", "endpoint")
+    if fallback.request and not encodes then
+      form.check_writable(fallback.request, at .. ".request")
+    end
     targets = targets + (fallback.endpoint and 1 or #endpoints)
     resolved[i] = { model = fallback.model, endpoint = index[fallback.endpoint], request = fallback.request }
   end
@@ -252,7 +266,7 @@ local function resolve(given, environment)
     config.endpoints[i] = resolve_endpoint(endpoint, top, context, top.endpoints and "endpoints[" .. i .. "]" or "")
     config.prices = config.prices or config.endpoints[i].prices and {} or nil -- nil: nothing has a price
   end
-  config.fallbacks = resolve_fallbacks(top.fallbacks, config.endpoints, "fallbacks")
+  config.fallbacks = resolve_fallbacks(top.fallbacks, config.endpoints, "fallbacks", top.json and top.json.encode)
   if config.spend and not config.prices then
     check.fail("spend", "needs `prices`, to know what is spent: prices = true takes the built-in table")
   end
@@ -298,7 +312,8 @@ function M.options(given, config)
     options.coalesce = config.coalesce or check.fill(top_field.coalesce, true)
   end
   trace.apply(options)
-  options.fallbacks = options.fallbacks and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks")
+  options.fallbacks = options.fallbacks
+    and resolve_fallbacks(options.fallbacks, config.endpoints, "fallbacks", config.json and config.json.encode)
   return options
 end
 

@@ -13,26 +13,26 @@ local function refuse(path, wanted, value)
   error(("%s: expected %s, got %s"):format(path, wanted, shown), 0)
 end
 
-local function check_list(request, name, item)
-  local list = request[name]
+local function check_list(request, name, item, path)
+  local list, at = request[name], check.join(path, name)
   if list == nil or list == null then
     return
   elseif type(list) ~= "table" or list[1] == nil and next(list) ~= nil then
-    refuse(name, "a list of " .. name, list)
+    refuse(at, "a list of " .. name, list)
   end
   for i, one in ipairs(list) do
     if type(one) ~= "table" then
-      refuse(("%s[%d]"):format(name, i), item .. " (a table)", one)
+      refuse(check.join(at, i), item .. " (a table)", one)
     end
   end
 end
 
-local function check_chat(request)
-  check_list(request, "messages", "a message")
-  check_list(request, "tools", "a tool")
+local function check_chat(request, path)
+  check_list(request, "messages", "a message", path)
+  check_list(request, "tools", "a tool", path)
   local format = request.response_format
   if format ~= nil and format ~= null and type(format) ~= "table" then
-    refuse("response_format", 'a table like { type = "json_object" }', format)
+    refuse(check.join(path, "response_format"), 'a table like { type = "json_object" }', format)
   end
 end
 
@@ -47,7 +47,32 @@ function M.check(request, work)
   elseif request.stream and request.stream ~= null and not work.streams then
     error("stream: this call returns whole answers; use client:stream", 0)
   elseif work.name == "chat" then
-    check_chat(request)
+    check_chat(request, "")
+  end
+end
+
+--- Throws a message without a position where what a fallback replaces has not the form that it must have in a request.
+---@param changes table
+---@param path string
+function M.check_changes(changes, path)
+  for name in pairs(changes) do
+    if type(name) ~= "string" then
+      check.fail(check.join(path, name), "expected a field of the request, by its name")
+    end
+  end
+  if changes.stream ~= nil then
+    check.fail(check.join(path, "stream"), "whether there is a stream is the caller's to say")
+  end
+  check_chat(changes, path)
+end
+
+--- Throws a message without a position where that is more than JSON can hold.
+---@param changes table
+---@param path string
+function M.check_writable(changes, path)
+  local text, problem = json.encode(changes)
+  if not text then
+    error(path .. (problem:find "^%[" and "" or ".") .. problem, 0)
   end
 end
 
