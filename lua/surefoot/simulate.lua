@@ -25,28 +25,12 @@ local json = require "surefoot.json"
 local results = require "surefoot.result"
 local schema = require "surefoot.config.schema"
 local schedulers = require "surefoot.scheduler"
+local scripts = require "surefoot.script"
 local tasks = require "surefoot.tasks"
 
 local M = {}
 
----@class surefoot.Script
----@field after number?
----@field status integer?
----@field headers table<string, string | string[]>?
----@field body string | table | nil
----@field text string?
----@field events { at: number, data: string | table }[]?
----@field fault "hang" | "reset" | "cut" | nil
----@field connect number?
----@field fail "resolve" | "connect" | "tls" | nil
----@field reused boolean?
-
-local KEYS = {
-  after = "number", status = "number", headers = "table", text = "string", events = "table", fault = "string",
-  connect = "number", fail = "string", reused = "boolean",
-}
-local FAULTS = { hang = true, reset = true, cut = true }
-local FAILS = { resolve = true, connect = true, tls = true }
+local SECONDS = { type = "seconds", min = 0, none = true }
 
 ---@class surefoot.SimulationOptions
 ---@field seed number?
@@ -60,98 +44,6 @@ local FAILS = { resolve = true, connect = true, tls = true }
 ---@field private events integer  moves of the clock, and exchanges that began
 local Simulation = {}
 local mt = { __index = Simulation, __name = "surefoot.simulation" }
-
--- The answer of a provider that says `text`.
-local function completion(text, request)
-  local model = type(request.json) == "table" and request.json.model or nil
-  local input, output = math.ceil(#(request.body or "") / 4), math.ceil(#text / 4)
-  return {
-    id = "sim", object = "chat.completion", model = model,
-    choices = { { index = 0, finish_reason = "stop", message = { role = "assistant", content = text } } },
-    usage = { prompt_tokens = input, completion_tokens = output, total_tokens = input + output },
-  }
-end
-
-local function check_script(script, name)
-  local function complain(message, ...)
-    error(("surefoot.simulate: the script of %q returned "):format(name) .. message:format(...), 0)
-  end
-  if type(script) ~= "table" then
-    complain("a %s instead of a table", type(script))
-  end
-  for key, value in pairs(script) do
-    if key ~= "body" and (not KEYS[key] or type(value) ~= KEYS[key]) then
-      complain(KEYS[key] and "%s = a %s" or "the unknown key %s", tostring(key), type(value))
-    end
-  end
-  if script.fault and not FAULTS[script.fault] or script.fail and not FAILS[script.fail] then
-    complain("the unknown fault %q", script.fault or script.fail)
-  elseif (script.body and 1 or 0) + (script.text and 1 or 0) + (script.events and 1 or 0) > 1 then
-    complain "more than one of body, text and events"
-  end
-  return script
-end
-
-local JSON, EVENTS = "content-type: application/json\r\n", "content-type: text/event-stream\r\n"
-
--- The header lines of an answer: what the script says about them, and the type of its body where it does not.
-local function header_lines(script)
-  local type_line = script.events and EVENTS or JSON
-  if not script.headers then
-    return type_line
-  end
-  local lines = {}
-  for name, value in pairs(script.headers) do
-    name = name:lower()
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      lines[#lines + 1] = name .. ": " .. one .. "\r\n"
-    end
-    type_line = name == "content-type" and "" or type_line
-  end
-  lines[#lines + 1] = type_line
-  return table.concat(lines)
-end
-
-local function is_payload(data)
-  return type(data) == "table" or type(data) == "string" and (data == "[DONE]" or data:find "^%s*{.*}%s*$" ~= nil)
-end
-
--- Events that say what is in them, and not how it is sent, are put into the stream's framing.
-local function sent_events(events, type_line, request)
-  local streams = type(request.json) == "table" and request.json.stream or request.url:find("stream", 1, true)
-  if not streams or not type_line:find("text/event-stream", 1, true) then
-    return events
-  end
-  for _, event in ipairs(events) do
-    if type(event) ~= "table" or not is_payload(event.data) then
-      return events
-    end
-  end
-  local sent = {}
-  for i, event in ipairs(events) do
-    local data = event.data
-    data = type(data) == "table" and assert(json.encode(data)) or data:gsub("\r?\n", "\ndata: ")
-    sent[i] = { at = event.at, data = "data: " .. data .. "\n\n" }
-  end
-  return sent
-end
-
--- The script in the words of the core: a body that is a string, headers that say what it is.
-local function spelled_out(script, request)
-  local body = script.body
-  if script.text then
-    body = completion(script.text, request)
-  end
-  if type(body) == "table" then
-    body = assert(json.encode(body))
-  end
-  local headers = header_lines(script)
-  return {
-    after = script.after, status = script.status, headers = headers, body = body,
-    events = script.events and sent_events(script.events, headers, request),
-    fault = script.fault, connect = script.connect, fail = script.fail, reused = script.reused,
-  }
-end
 
 -- What most scripts never look at is made when one does.
 local parts = {}
@@ -187,8 +79,7 @@ local function serve(self)
     self.counts[name] = count
     local request = setmetatable({ endpoint = name, method = method, url = url, header_lines = headers, body = body },
       request_mt)
-    local script = check_script(self.scripts[name](count, request, engine:now()), name)
-    engine:script(id, spelled_out(script, request))
+    engine:script(id, scripts.read(self.scripts[name](count, request, engine:now()), request, name, count))
     self.events, served = self.events + 1, true
     id, name, method, url, headers, body = engine:started()
   end
@@ -223,7 +114,7 @@ function M.new(options)
   local self = setmetatable({ engine = binding.simulation(options.seed or 1), scripts = {}, counts = {}, names = {},
     ids = 0, events = 0 }, mt)
   for name, script in pairs(options.endpoints) do
-    if type(name) ~= "string" or type(script) ~= "function" then
+    if type(name) ~= "string" or name == "" or type(script) ~= "function" then
       error("surefoot.simulate: endpoints: expected names with functions", 3)
     end
     self.scripts[name], self.counts[name] = script, 0
@@ -300,6 +191,12 @@ function Simulation:run(seconds)
   local scheduler = self.scheduler
   if scheduler.running or tasks.current() then
     error("simulation:run: called inside a task", 2)
+  end
+  local ok, problem = pcall(check.check, SECONDS, seconds == nil and math.huge or seconds, "seconds")
+  if not ok then
+    error("simulation:run: " .. problem, 2)
+  elseif seconds == math.huge then
+    seconds = nil
   end
   scheduler:drive(function() return not seconds and scheduler.alive == 0 end, seconds)
   scheduler:raise_failures()

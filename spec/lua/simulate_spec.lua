@@ -136,17 +136,17 @@ describe("surefoot.simulate", function()
   end)
 
   local scripts = {
-    { "text", "returned a string instead of a table" },
-    { { afer = 1 }, "returned the unknown key afer" },
-    { { after = "1" }, "returned after = a string" },
-    { { fault = "explode" }, 'returned the unknown fault "explode"' },
-    { { fail = "dns" }, 'returned the unknown fault "dns"' },
-    { { text = "x", body = "y" }, "returned more than one of body, text and events" },
+    { "text", 'expected a table, got "text"' },
+    { { afer = 1 }, 'afer: unknown key; did you mean "after"%?' },
+    { { after = "1" }, 'after: expected seconds, 0 or more .*, got "1"' },
+    { { fault = "explode" }, 'fault: expected one of .*, got "explode"' },
+    { { fail = "dns" }, 'fail: expected one of .*, got "dns"' },
+    { { text = "x", body = "y" }, "give one of body, text and events" },
   }
   for _, case in ipairs(scripts) do
-    it("throws when a script " .. case[2], function()
+    it("throws when a script is wrong: " .. case[2], function()
       local sim = surefoot.simulate { endpoints = { a = function() return case[1] end } }
-      assert.error_matches(function() sim:client():chat "x" end, 'the script of "a" ' .. case[2])
+      assert.error_matches(function() sim:client():chat "x" end, 'the script of "a", request 1: ' .. case[2])
     end)
   end
 

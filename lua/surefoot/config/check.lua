@@ -143,6 +143,31 @@ function M.nothing(...)
   end
 end
 
+local indexes = setmetatable({}, { __mode = "k" })
+
+-- The specs by their names, made once: fields do not change any more when they are read by.
+local function index_of(fields)
+  local index = indexes[fields]
+  if not index then
+    index = {}
+    for _, field in ipairs(fields) do
+      index[field.name] = field
+    end
+    indexes[fields] = index
+  end
+  return index
+end
+
+local function unknown_key(fields, key, path)
+  local names = {}
+  for i, field in ipairs(fields) do
+    names[i] = field.name
+  end
+  local near = type(key) == "string" and words.meant(key, names)
+  fail(join(path, key), "unknown key; %s", near and format("did you mean %q?", near)
+    or "known are " .. table.concat(names, ", "))
+end
+
 --- Reads a table of named fields.
 ---@param fields table[] specs with names
 ---@param given table
@@ -153,16 +178,11 @@ function M.fields(fields, given, path, open)
   if type(given) ~= "table" then
     error(format("%sexpected a table, got %s", path == "" and "" or path .. ": ", show(given)), 0)
   end
-  local by_name, names, copy = {}, {}, {}
-  for i, field in ipairs(fields) do
-    by_name[field.name], names[i] = field, field.name
-  end
+  local by_name, copy = index_of(fields), {}
   for key, value in pairs(given) do
     local field = by_name[key]
     if not field and not open then
-      local near = type(key) == "string" and words.meant(key, names)
-      fail(join(path, key), "unknown key; %s", near and format("did you mean %q?", near)
-        or "known are " .. table.concat(names, ", "))
+      unknown_key(fields, key, path)
     end
     copy[key] = field and check(field, value, join(path, key))
   end

@@ -324,7 +324,7 @@ M.request = {
 
 -- The argument of client:close, and the options of client:batch and client:each.
 M.close = {
-  { name = "drain", type = "seconds", min = 0, none = true, max = math.huge,
+  { name = "drain", type = "seconds", min = 0, none = true,
     doc = "let the calls in flight end, at most so long" },
 }
 M.metrics = {
@@ -333,6 +333,27 @@ M.metrics = {
 M.simulate = {
   { name = "seed", type = "number", min = -2 ^ 53, max = 2 ^ 53, doc = "of the random numbers" },
   { name = "endpoints", type = "table", required = true, doc = "name to script" },
+}
+
+local function moment(name, doc)
+  return { name = name, type = "seconds", min = 0, none = true, doc = doc }
+end
+
+-- What a script of a simulation returns.
+M.script = {
+  moment("after", "until the headers"),
+  { name = "status", type = "integer", min = 100, max = 999, doc = "of the answer" },
+  { name = "headers", type = "script_headers", doc = "of the answer" },
+  { name = "body", type = "script_data", doc = "a text, or what is to be encoded" },
+  { name = "text", type = "string", empty = true, raw = true, doc = "an answer in the provider's format" },
+  { name = "events", type = "list", doc = "pieces of a stream", of = { type = "table", fields = {
+    moment("at", "when it is sent"),
+    { name = "data", type = "script_data", required = true, doc = "what is sent" },
+  } } },
+  { name = "fault", type = "enum", values = { "hang", "reset", "cut" }, doc = "no answer, or half of one" },
+  moment("connect", "until connected"),
+  { name = "fail", type = "enum", values = { "resolve", "connect", "tls" }, doc = "no connection" },
+  { name = "reused", type = "boolean", doc = "over a kept connection" },
 }
 M.replay = {
   { name = "strict", type = "boolean", doc = "false: a request that was not recorded gets the nearest answer" },

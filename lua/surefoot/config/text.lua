@@ -21,7 +21,7 @@ local function range(spec, noun)
   local low, high = number_text(spec.min or spec.above, bytes), spec.max and number_text(spec.max, bytes)
   local text
   if not high then
-    text = format("%s above %s", noun, low)
+    text = format(spec.min and "%s, %s or more" or "%s above %s", noun, low)
   else
     text = format(spec.above and "%s above %s, up to %s" or "%s from %s to %s", noun, low, high)
   end
