@@ -19,24 +19,78 @@ local M = {}
 ---@field strict boolean?         false: a request that was not recorded gets the nearest one's answer
 ---@field config surefoot.Config? of the client, over what was recorded: endpoints in the order in which they were
 
+local NAMES = { type = "string" }
+
+local LINE = {
+  { name = "name", type = "string", required = true, doc = "of the line" },
+  { name = "models", type = "table", doc = "which it serves", fields = {
+    { name = "only", type = "list", of = NAMES, doc = "these" },
+    { name = "rename", type = "map", of = NAMES, doc = "under other names" },
+  } },
+}
+
+local HEADER = {
+  { name = "recording", type = "enum", values = { record.FORMAT }, required = true, doc = tostring(record.FORMAT) },
+  { name = "endpoints", type = "list", of = { type = "table", fields = LINE, open = true }, required = true,
+    doc = "the lines" },
+}
+
+check.define("hexadecimal", function(_, value, path)
+  if type(value) ~= "string" or value:gsub("%x%x", "") ~= "" then
+    check.fail(path, "expected pairs of hexadecimal digits, got %s", check.show(value))
+  end
+  return value
+end)
+
+local ANSWER = { { name = "body_hex", type = "hexadecimal", doc = "a body that is no UTF-8" } }
+for _, field in ipairs(schema.script) do
+  ANSWER[#ANSWER + 1] = field
+end
+
+local ENTRY = {
+  { name = "endpoint", type = "string", required = true, doc = "the line that was asked" },
+  { name = "request", type = "table", required = true, open = true, doc = "what it was asked", fields = {
+    { name = "method", type = "string", required = true, doc = "of the request" },
+    { name = "path", type = "string", required = true, doc = "of the request" },
+    { name = "sha256", type = "string", required = true, doc = "of its body" },
+    { name = "text", type = "string", empty = true, raw = true, required = true, doc = "how it begins" },
+  } },
+  { name = "answer", type = "table", fields = ANSWER, required = true, doc = "what it answered" },
+}
+
+local function read_line(line, fields)
+  local entry, problem, message = json.decode(line)
+  if entry == nil then
+    error((problem == "truncated" and "the line ends early: " or "") .. message, 0)
+  end
+  check.fields(fields, entry, "", true)
+  if fields == HEADER and #entry.endpoints == 0 then
+    check.fail("endpoints", "the list is empty")
+  end
+  return entry
+end
+
 local function read(path)
   local file, problem = io.open(path, "rb")
   if not file then
     error(problem, 0)
   end
-  local list, number = {}, 0
-  for line in file:lines() do
-    number = number + 1
-    local entry, _, message = json.decode(line)
-    if type(entry) ~= "table" or number == 1 and entry.recording ~= record.FORMAT then
-      file:close()
-      error(("%s:%d: this is no recording of surefoot's%s"):format(path, number, message and ": " .. message or ""), 0)
+  local text
+  text, problem = file:read "*a"
+  file:close()
+  if not text then
+    error(path .. ": " .. problem, 0)
+  elseif text == "" then
+    error(path .. ": the file is empty", 0)
+  end
+  local list = {}
+  for line in text:gsub("\n?$", "\n", 1):gmatch "([^\n]*)\n" do
+    local number = #list + 1
+    local ok, entry = pcall(read_line, line, number == 1 and HEADER or ENTRY)
+    if not ok then
+      error(("%s:%d: this is no recording of surefoot's: %s"):format(path, number, entry), 0)
     end
     list[number] = entry
-  end
-  file:close()
-  if number == 0 then
-    error(path .. ": the file is empty", 0)
   end
   return table.remove(list, 1), list
 end
@@ -192,7 +246,8 @@ function M.new(path, options)
   config.model = config.model or header.model
   config.endpoints = endpoints_of(header, options.config and options.config.endpoints)
   local sim = simulate.new { seed = 1, endpoints = scripts }
-  return sim:client(config), sim
+  local ok, client = pcall(sim.client, sim, config)
+  return ok and client or error(tostring(client):gsub("^.-simulation:client: ", ""), 0), sim
 end
 
 return M
