@@ -387,6 +387,15 @@ local function ends_early(text, message)
   return at ~= nil and find(text, "^%s*[%[{]") ~= nil and find(text, "^\\?[%w.+-]*$", at) ~= nil and #text - at < 16
 end
 
+-- Why a text is no JSON where the decoder stopped at a NUL byte, which it takes for the end. Some servers add one
+-- behind the end of a whole document, and that will do.
+local function nul_problem(text, is_whole)
+  local at = find(text, "\0", 1, true)
+  if at and not (is_whole and not find(text, "[^%s%z]", at)) then
+    return format("a NUL byte at byte %d of %d, where JSON has none", at, #text)
+  end
+end
+
 -- Whether whole numbers have to be made integers.
 local INTEGERS = math_type ~= nil and math_type(cjson.decode "1") == "float"
 
@@ -425,7 +434,10 @@ function M.new(depth)
       marked_text, has_marks = mark_empty_arrays(text)
     end
     local ok, value = pcall(reader.decode, marked_text)
-    if not ok then
+    local nul = nul_problem(text, ok)
+    if nul then
+      return nil, "malformed", nul
+    elseif not ok then
       if not find(text, "%S") then
         return nil, "malformed", "an empty document"
       end

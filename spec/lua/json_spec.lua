@@ -197,6 +197,18 @@ describe("json.decode", function()
     end
   end)
 
+  it("takes no NUL byte for the end", function()
+    for text, at in pairs { ['{"a":\0}'] = 6, ['{"a":"x\0y"}'] = 8, ['{"a":1\0'] = 7, ["\0"] = 1, ["[\0"] = 2,
+      ["\0[1]"] = 1, ["[1]\0[2]"] = 4, ["[1,\0 2]"] = 4, ["[1]\0\0x"] = 4 } do
+      local value, kind, message = json.decode(text)
+      assert.is_nil(value)
+      assert.same({ "malformed", ("a NUL byte at byte %d of %d, where JSON has none"):format(at, #text) },
+        { kind, message })
+    end
+    assert.same({ 1 }, json.decode "[1]\0")
+    assert.same({ 1 }, json.decode "[1] \0\n\0")
+  end)
+
   it("bounds the depth", function()
     assert.truthy(json.decode(("["):rep(128) .. ("]"):rep(128)))
     local value, kind = json.decode(("["):rep(129) .. ("]"):rep(129))
