@@ -91,19 +91,37 @@ local function result_of(job, fields, reply, endpoint, variant)
   return result
 end
 
+-- Of another type a verdict was hardly meant as one: { ok = false } is as true as any table.
+local VERDICTS = { boolean = true, ["nil"] = true, string = true, number = true }
+
+-- Why validate said no, in words.
+local function reason_of(reason)
+  local mt = type(reason) == "table" and getmetatable(reason)
+  if reason == nil then
+    return "validate said no"
+  elseif type(reason) == "table" and not (type(mt) == "table" and mt.__tostring) then
+    local message = rawget(reason, "message")
+    return type(message) == "string" and message or "validate said no, with a table for a reason instead of a string"
+  end
+  return tostring(reason)
+end
+
 -- Asks the caller's validate; its errors are the caller's, after the call has been cancelled.
 local function validated(job, result)
   local validate, info = job.options.validate, job.call:info()
   result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
   result.attempts = trail_of(job)
   local ok, verdict, reason = tasks.guarded(validate, result)
+  if ok and not VERDICTS[type(verdict)] then
+    ok, verdict = false, ("validate: expected that it returns true, or false and a reason, got a %s"):format(
+      type(verdict))
+  end
   if not ok then
     job.thrown = { verdict }
     job.call:cancel "cancelled"
     return false
   elseif not verdict then
-    reason = reason ~= nil and tostring(reason) or "validate said no"
-    return false, { class = "again", kind = "rejected", message = reason, body = result.body }
+    return false, { class = "again", kind = "rejected", message = reason_of(reason), body = result.body }
   end
   result.attempts = nil -- to be made anew at the end
   return true

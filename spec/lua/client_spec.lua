@@ -268,6 +268,29 @@ describe("client:chat", function()
     assert(client:chat "x")
   end)
 
+  it("says what validate may return", function()
+    local client = recording(says "x")
+    for _, verdict in ipairs { {}, { ok = false }, print, coroutine.create(print), require("surefoot").null } do
+      local ok, err = pcall(client.chat, client, "x", { validate = function() return verdict end })
+      assert.is_false(ok)
+      assert.equal("validate: expected that it returns true, or false and a reason, got a " .. type(verdict), err)
+      assert.equal(0, client:stats().in_flight)
+    end
+    for _, verdict in ipairs { true, 1, "x" } do -- as string.find and string.match say yes
+      assert(client:chat("x", { validate = function() return verdict end }))
+    end
+  end)
+
+  it("shows why validate said no, whatever it returned for a reason", function()
+    local client = recording(says "x")
+    local told = setmetatable({}, { __tostring = function() return "in words" end })
+    for shown, reason in pairs { ["in words"] = told, ["a message"] = { message = "a message" }, ["5"] = 5,
+      ["validate said no, with a table for a reason instead of a string"] = {} } do
+      local _, err = client:chat("x", { validate = function() return nil, reason end })
+      assert.same({ "rejected", shown }, { err.kind, err.message })
+    end
+  end)
+
   it("tells on_event what happens, and is not disturbed by it", function()
     local sim = simulate { a = status(503), b = says "x" }
     local client = sim:client { endpoints = { { name = "a" }, { name = "b", priority = 2 } } }
