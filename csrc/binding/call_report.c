@@ -10,6 +10,7 @@ static const char *const cause_names[] = {
   [SF_CAUSE_EXPIRED] = "certificate_expired", [SF_CAUSE_OTHER_NAME] = "certificate_name",
   [SF_CAUSE_FILE] = "certificate_file",       [SF_CAUSE_NOT_TLS] = "not_tls",
   [SF_CAUSE_CREDENTIALS] = "credentials",     [SF_CAUSE_DENIED] = "denied",
+  [SF_CAUSE_OPEN_FILES] = "open_files",
 };
 
 /* One step of the way to a connection: the seconds from the end of the one before, `*from`, to its own. */

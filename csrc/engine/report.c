@@ -104,7 +104,7 @@ static void close_trail(sf_attempt *attempt, sf_kind kind, int64_t now)
 
 static const bool tokens_unused[SF_OUTCOME_COUNT] = {
   [SF_OUTCOME_CALLER_ERROR] = true, [SF_OUTCOME_KEY_REFUSED] = true,    [SF_OUTCOME_THROTTLED] = true,
-  [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true,
+  [SF_OUTCOME_OVERLOADED] = true,   [SF_OUTCOME_CONNECT_FAILED] = true, [SF_OUTCOME_LACKING] = true,
 };
 
 void sf_attempt_report(sf_attempt *attempt, sf_outcome outcome, sf_kind kind, double tokens)

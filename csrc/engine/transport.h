@@ -52,6 +52,7 @@ typedef enum {
   SF_RESULT_CONNECT_FAILED, /* TCP or proxy */
   SF_RESULT_TLS_FAILED,     /* handshake */
   SF_RESULT_CERTIFICATE,    /* theirs was refused, or ours is missing: the same again is no help */
+  SF_RESULT_NO_FILES,       /* too many are open here for a connection */
   SF_RESULT_PROXY_REFUSED,  /* it says no: the same again is no help */
   SF_RESULT_LOST,           /* the connection died (reset, closed, protocol error) */
   SF_RESULT_TRUNCATED,      /* headers came, the body ended before its end */
@@ -83,6 +84,7 @@ typedef enum {
   SF_CAUSE_NOT_TLS,     /* the other side speaks something else */
   SF_CAUSE_CREDENTIALS, /* the proxy wants some, or others */
   SF_CAUSE_DENIED,      /* the proxy does not want to */
+  SF_CAUSE_OPEN_FILES,  /* this process, or the machine, may open no more */
 } sf_cause;
 
 enum { SF_ADDRESSES_BYTES = 64 };

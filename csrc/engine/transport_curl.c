@@ -5,6 +5,7 @@
  * steady state, and libcurl is never entered from a callback. What ends is collected in `turn`. An error of the multi handle
  * leaves every transfer uncertain: all are reported as lost, and the handle is made anew.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -93,7 +94,10 @@ curl_socket_t sf_curl_on_open(void *context, curlsocktype purpose, struct curl_s
     return CURL_SOCKET_BAD;
   }
   int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-  if (fd < 0) return CURL_SOCKET_BAD;
+  if (fd < 0) {
+    if (errno == EMFILE || errno == ENFILE) carrier->unfiled = errno;
+    return CURL_SOCKET_BAD;
+  }
   if (!note_opened(carrier->owner, fd)) {
     close(fd);
     return CURL_SOCKET_BAD;

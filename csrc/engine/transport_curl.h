@@ -54,6 +54,7 @@ typedef struct sf_carrier {
   int64_t dry_until_ns; /* what is left is read away until then; 0 = it is not */
   size_t dry_bytes;     /* that may still be read away */
   uint64_t body_offset; /* what libcurl takes next of a body that it asks for */
+  int unfiled;          /* errno, where too many files were open for a socket */
   curl_socket_t socket; /* that was opened, or libcurl watches, for it */
   unsigned wanted;      /* SF_IO_*: what libcurl waits for there */
   int status;           /* of the header block that is being read; 0 = a status line comes next */
@@ -112,7 +113,8 @@ void sf_carrier_tries(sf_carrier *carrier, const struct sockaddr *address);
 void sf_carrier_listens(sf_carrier *carrier);
 void sf_carrier_note_link(const sf_carrier *carrier, const char *address);
 void sf_carrier_explain(sf_carrier *carrier, CURLcode code, sf_result result);
-bool sf_carrier_is_denied(const sf_carrier *carrier); /* the status is the proxy's own, not the line's */
+bool sf_carrier_lacks_files(sf_carrier *carrier, sf_result result); /* that is why; then carrier->error says so */
+bool sf_carrier_is_denied(const sf_carrier *carrier);               /* the status is the proxy's own, not the line's */
 
 curl_socket_t sf_curl_on_open(void *carrier, curlsocktype purpose, struct curl_sockaddr *address);
 int sf_curl_on_close(void *curl, curl_socket_t fd);

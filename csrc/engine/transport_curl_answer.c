@@ -261,6 +261,7 @@ static sf_result unconnected(sf_carrier *carrier, CURLcode code, sf_result resul
   bool known = carrier->denied || result == SF_RESULT_RESOLVE_FAILED || result == SF_RESULT_CONNECT_FAILED ||
                result == SF_RESULT_TLS_FAILED || result == SF_RESULT_CERTIFICATE;
   if (!carrier->requested) sf_carrier_note_link(carrier, NULL);
+  if (!carrier->denied && sf_carrier_lacks_files(carrier, result)) return SF_RESULT_NO_FILES;
   if (known) sf_carrier_explain(carrier, code, result);
   sf_cause cause = carrier->exchange->link.cause;
   return cause == SF_CAUSE_CREDENTIALS || cause == SF_CAUSE_DENIED ? SF_RESULT_PROXY_REFUSED : result;

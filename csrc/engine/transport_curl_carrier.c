@@ -460,6 +460,7 @@ static void begin(sf_carrier *carrier, const sf_request *request)
   carrier->shared = carrier->http2 && request->line->http_version == SF_HTTP_2 && !request->fresh;
   carrier->opened = carrier->requested = carrier->again = carrier->refused = carrier->spoiled = carrier->held = false;
   carrier->paused = carrier->denied = false;
+  carrier->unfiled = 0;
   carrier->any_response = carrier->headers_done = carrier->any_body = false;
   carrier->dry_until_ns = 0;
   carrier->body_offset = 0;

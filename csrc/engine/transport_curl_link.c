@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "transport_curl.h"
 
@@ -233,6 +235,32 @@ static int say(const sf_carrier *carrier, const sf_reason *reason, const char *w
   }
   if (reason->error == 0 || strchr(addresses, ' ') == NULL) return snprintf(text, size, "%.*s", length, what);
   return snprintf(text, size, "%.*s (%s)", length, what, addresses);
+}
+
+/* Why no socket can be made, or too few for a lookup, which takes three of libcurl and the system: an errno; 0 = it can. */
+static int lack_of_files(void)
+{
+  enum { LOOKUP = 3 };
+  int fds[LOOKUP], count = 0, error = 0;
+  while (count < LOOKUP && (fds[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0) count++;
+  if (count < LOOKUP) error = errno;
+  while (count > 0) close(fds[--count]);
+  return error == EMFILE || error == ENFILE ? error : 0;
+}
+
+/* Of a lookup that fails, or certificates that cannot be read, nobody says that it was for lack of files: it is tried. */
+bool sf_carrier_lacks_files(sf_carrier *carrier, sf_result result)
+{
+  bool silent = result == SF_RESULT_RESOLVE_FAILED || result == SF_RESULT_TLS_FAILED || result == SF_RESULT_CERTIFICATE;
+  int lack = silent ? lack_of_files() : carrier->opened ? 0 : carrier->unfiled;
+  if (lack == 0) return false;
+  struct rlimit limit;
+  carrier->exchange->link.cause = SF_CAUSE_OPEN_FILES;
+  if (lack == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    snprintf(carrier->error, sizeof carrier->error, "too many open files: this process may have %llu (ulimit -n)",
+             (unsigned long long)limit.rlim_cur);
+  else snprintf(carrier->error, sizeof carrier->error, "too many open files on this machine");
+  return true;
 }
 
 void sf_carrier_explain(sf_carrier *carrier, CURLcode code, sf_result result)

@@ -96,6 +96,7 @@ typedef enum {
   SF_OUTCOME_CANCELLED,         /* the caller or the winner of a hedge ended it; bytes had come */
   SF_OUTCOME_LOSER_SILENT,      /* a hedge loser cancelled before any response byte */
   SF_OUTCOME_UNSUITED,          /* a whole answer that validation refused (`again`) */
+  SF_OUTCOME_LACKING,           /* this machine lacked what an attempt needs: no word on the line */
   SF_OUTCOME_COUNT
 } sf_outcome;
 

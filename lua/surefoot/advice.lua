@@ -84,6 +84,10 @@ function causes.certificate_file()
   return "check the files named in tls.ca_file, tls.cert and tls.key: one is missing or cannot be read"
 end
 
+function causes.open_files()
+  return "raise the limit of open files, as by `ulimit -n 4096`, or close some: there are too many for a connection"
+end
+
 function causes.not_tls(case)
   return ("begin the URL with http://, or use the port for TLS: %s does not speak it"):format(place_of(case))
 end

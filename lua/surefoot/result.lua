@@ -29,8 +29,8 @@ local M = {}
 ---@field tls number?        then TLS, and the way through the proxy
 ---@field address string?    of a new connection: the IP address; without a connection those that were tried
 ---@field cause string?      why there is no connection: "name_unknown" "refused" "unreachable" "not_tls"
----|  "certificate_untrusted" "certificate_expired" "certificate_name" "certificate_file"; with "proxy_" before it, and
----|  "proxy_credentials" "proxy_denied", where the proxy is to blame; nil: not known
+---|  "certificate_untrusted" "certificate_expired" "certificate_name" "certificate_file" "open_files"; with "proxy_"
+---|  before it, and "proxy_credentials" "proxy_denied", where the proxy is to blame; nil: not known
 ---@field hedge boolean
 ---@field reused boolean     over a connection that was open already
 ---@field route integer
