@@ -419,13 +419,9 @@ end
 
 -- Rethrows the first error of a task that nobody waited for.
 function Scheduler:raise_failures()
-  local failures = self.failures
-  if failures.last > 0 then
-    self.failures = all_failures.new()
-    local thrown = failures:first()
-    if thrown then
-      tasks.raise(thrown)
-    end
+  local thrown = self.failures.last > 0 and self.failures:take()
+  if thrown then
+    tasks.raise(thrown)
   end
 end
 
@@ -452,7 +448,8 @@ function Scheduler:run_adapted(adapter, f, ...)
       cancel_members(group)
     end
   end
-  local problem = main.thrown or group.failures:first()
+  local lost = group.failures:take()
+  local problem = main.thrown or lost
   if problem then
     tasks.raise(problem)
   end
@@ -496,7 +493,8 @@ function Scheduler:drop_tasks()
     end
     finish(task, true, nil, tasks.cancelled())
   end
-  self.alive, self.failures = 0, all_failures.new()
+  self.failures:take()
+  self.alive = 0
 end
 
 --- Turns until `finished()`; the caller blocks.
@@ -552,7 +550,7 @@ function Scheduler:run(f, ...)
   main.observed = true
   self:drive(function() return self.alive == 0 end)
   if main.thrown then
-    self.failures = all_failures.new()
+    self.failures:take()
     tasks.raise(main.thrown)
   end
   self:raise_failures()

@@ -1,5 +1,5 @@
 --- What tasks threw that nobody has waited for, in the order in which they ended. The first of it is rethrown when the
--- run ends.
+-- run ends. Where there is no run, and none comes, it is told on stderr when the program ends.
 --
 -- A run may be long: what somebody has seen is not kept. Nor is what comes after the failure of a task that nobody
 -- holds any more: no one can wait for that one, so that it stays before all others.
@@ -14,14 +14,22 @@ local FEW = 16 -- failures among which nothing is sought
 ---@field private last integer
 ---@field private limit integer   of `last`, at which what is seen is sought
 ---@field private is_full boolean the last one stays
+---@field private guard userdata? has the finalizer
 local Failures = {}
 Failures.__index = Failures
 
+local newproxy = rawget(_G, "newproxy") -- where tables have no finalizers: 5.1, LuaJIT
+
 ---@return surefoot.Failures
 function M.new()
-  return setmetatable({
+  local self = setmetatable({
     entries = {}, tasks = setmetatable({}, { __mode = "v" }), last = 0, limit = FEW, is_full = false,
   }, Failures)
+  if newproxy then
+    self.guard = newproxy(true)
+    getmetatable(self.guard).__gc = function() Failures.__gc(self) end
+  end
+  return self
 end
 
 local function is_seen(self, i)
@@ -65,12 +73,25 @@ function M.see(task)
   end
 end
 
----@return surefoot.Error?
-function Failures:first()
+--- Forgets all of it.
+---@return surefoot.Error? first
+function Failures:take()
+  local first
   for i = 1, self.last do
-    if not is_seen(self, i) then
-      return self.entries[i].thrown
+    if not first and not is_seen(self, i) then
+      first = self.entries[i].thrown
     end
+    self.entries[i], self.tasks[i] = nil, nil
+  end
+  self.last, self.limit, self.is_full = 0, FEW, false
+  return first
+end
+
+function Failures:__gc()
+  local thrown = self.last > 0 and self:take()
+  if thrown then
+    io.stderr:write("surefoot: a task that nobody waited for threw: ", thrown.message, "\n",
+      thrown.traceback and thrown.traceback .. "\n" or "")
   end
 end
 
