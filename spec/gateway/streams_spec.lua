@@ -1,5 +1,6 @@
 -- Streams that the gateway writes anew: resumed ones, and those that are silent for long.
 
+local cjson = require "cjson"
 local lab = require "spec.gateway.lab"
 local provider = require "spec.support.provider"
 
@@ -10,6 +11,7 @@ describe("a gateway that resumes #once", function()
     p = provider.start { lines = { "a", "b" } }
     n = lab.start(([[{
       api_key = "k-0123456789", breaker = false, retry = { base_delay = 0.01 }, resume = "auto", preset = "vllm",
+      prices = { m = { input = 1, output = 1 } },
       endpoints = { { name = "a", url = "%s", models = { "m" } },
         { name = "b", url = "%s", priority = 2, models = { "m" } },
         { name = "claude", url = "%s", provider = "anthropic", models = { "claude-x" } } },
@@ -32,6 +34,18 @@ describe("a gateway that resumes #once", function()
     assert.same({ "echo: six pieces of text", "stop" }, { lab.text(response.body) })
     assert.same({ 1, 1 }, { p:counters("a").requests, p:counters("b").requests })
     assert.equal("chunked", response.ended)
+  end)
+
+  it("keeps a caller's options of a stream, whatever it asks for itself", function()
+    p:profile("a", { stream = { cut_after = 2 }, answer = { chunks = 6 } })
+    local response = lab.ask(n, "/v1/chat/completions", lab.question("six pieces of text", { stream = true,
+      stream_options = { include_usage = false, include_obfuscation = false } }))
+    assert.same({ "echo: six pieces of text", "stop" }, { lab.text(response.body) })
+    for _, line in ipairs { "a", "b" } do
+      assert.same({ include_usage = true, include_obfuscation = false },
+        cjson.decode(p:counters(line).last_body).stream_options, line)
+    end
+    assert.is_nil(response.body:find('"usage"', 1, true))
   end)
 
   it("signs the thoughts of a stream that it writes anew", function()

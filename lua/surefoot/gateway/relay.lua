@@ -233,6 +233,13 @@ local function read_document(inbound)
   return context.document
 end
 
+-- What the caller asked of its stream beside the usage, which each line is asked for as it needs: all was cut out.
+local function other_options(inbound)
+  local rest = inbound.wants_usage and common.copy(inbound.wants_usage) or {}
+  rest.include_usage = nil
+  return next(rest) ~= nil and rest or nil
+end
+
 -- What the client is to know of the request: all of it where a line needs a translation or the answer may be carried
 -- on, else only what was found in passing. And the routes: what cannot be translated goes to lines of its own format.
 local function request_of(client, inbound, routes, plan)
@@ -254,6 +261,7 @@ local function request_of(client, inbound, routes, plan)
     inbound.passes = not format.passes or format.passes(document)
     request = common.copy(request)
     request.stream, request.model = nil, inbound.context.model
+    request.stream_options = other_options(inbound) or request.stream_options
     return request, routes
   elseif inbound.is_marked or has_changes(routes) then
     read_document(inbound)
