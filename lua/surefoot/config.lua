@@ -118,9 +118,9 @@ local function check_bounds(concurrency, path)
 end
 
 local function check_health(health)
-  local path = health and health.path
-  if path and (not path:find "^/" or path:find "[%c \127-\255#]") then
-    check.fail("health.path", "expected a path that begins with /, without spaces, got %s", check.show(path))
+  local problem = health and health.path and url.path_problem(health.path)
+  if problem then
+    check.fail("health.path", "%s", problem)
   end
   return health
 end

@@ -402,7 +402,7 @@ describe("misuse of a client", function()
     { "request", { {} }, "client:request: path: is required" },
     { "request", { { path = "x" } }, 'client:request: path: expected a path that begins with /, without spaces'
       .. ', got "x"' },
-    { "request", { { path = "/a b" } }, "client:request: path: expected a path" },
+    { "request", { { path = "/a b" } }, "client:request: path: contains a space at byte 3" },
     { "request", { { path = "/x", method = "FETCH" } }, "client:request: method: expected one of" },
     { "request", { { path = "/x", json = {}, body = "x" } },
       "client:request: body: give one of json, body and multipart" },

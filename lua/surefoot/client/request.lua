@@ -11,6 +11,7 @@ local multipart = require "surefoot.client.multipart"
 local plans = require "surefoot.client.plan"
 local providers = require "surefoot.provider"
 local schema = require "surefoot.config.schema"
+local url = require "surefoot.config.url"
 
 local M = {}
 
@@ -100,8 +101,9 @@ function M.job(client, request, options)
     error("expected a table, got " .. check.show(request), 0)
   end
   request = check.fields(schema.request, request, "")
-  if not request.path:find "^/" or request.path:find "[%c \127-\255#]" then
-    check.fail("path", "expected a path that begins with /, without spaces, got %s", check.show(request.path))
+  local problem = url.path_problem(request.path)
+  if problem then
+    check.fail("path", "%s", problem)
   end
   local body, upload, content_type = body_of(client, request)
   local headers = { accept = "application/json", ["content-type"] = content_type }

@@ -4,6 +4,7 @@
 -- only), then all_proxy, ALL_PROXY; no_proxy, NO_PROXY. What a proxy's URL may hold beside host and port is a secret.
 
 local check = require "surefoot.config.check"
+local url = require "surefoot.config.url"
 
 local M = {}
 
@@ -112,7 +113,8 @@ function M.parse_proxy(text)
   if not DEFAULT_PORTS[scheme] then
     return nil, "the scheme is none of http, https, socks5, socks5h, socks4, socks4a"
   elseif rest:find "[%z\1-\32\127-\255]" then
-    return nil, "contains a space, a control character or a byte beyond ASCII"
+    return nil, "contains a space, a control character or a character beyond ASCII: in a password they are written as "
+      .. "%XX, in a host's name as in DNS (xn--...)"
   end
   local authority = rest:gsub("/$", "")
   if authority:find "[/?#]" then
@@ -208,6 +210,10 @@ check.define("address", function(_, value, path)
 end)
 
 check.define("doh_url", function(_, value, path)
+  local problem = type(value) == "string" and url.odd_byte(value)
+  if problem then
+    check.fail(path, "%s", problem)
+  end
   local rest = type(value) == "string" and not value:find "[%z\1-\32\127-\255#{}]"
     and value:match "^[hH][tT][tT][pP][sS]://[^/?@]+(.*)$"
   if not rest or not rest:find "^[/?]" and rest ~= "" then

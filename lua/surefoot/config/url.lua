@@ -33,21 +33,55 @@ local function given(text)
   return host and ("got %q, "):format(host .. (#text > #host and "/..." or "")) or ""
 end
 
+--- Why a part of a URL cannot stand in one as it is; nil: it can.
+---@param text string
+---@return string? problem
+function M.odd_byte(text)
+  local at = text:find "[%z\1-\32\127-\255]"
+  if not at then
+    return nil
+  elseif text:find "^ " or text:find "^[^ ]+ +$" then
+    return text:find "^ " and "begins with a space" or "ends with a space"
+  elseif text:find("^ ", at) then
+    return ("contains a space at byte %d: it is written as %%20"):format(at)
+  elseif text:byte(at) < 128 then
+    return ("contains a control character at byte %d"):format(at)
+  end
+  local character = text:match("^[\192-\255][\128-\191]+", at) or text:sub(at, at)
+  local encoded = character:gsub(".", function(byte) return ("%%%02X"):format(byte:byte()) end)
+  return ("contains a character beyond ASCII at byte %d: it is written as %s"):format(at, encoded)
+end
+
+--- What is wrong with a path that is appended to an endpoint's URL; nil: nothing.
+---@param path string
+---@return string? problem
+function M.path_problem(path)
+  if not path:find "^/" then
+    return ("expected a path that begins with /, without spaces, got %q"):format(path:sub(1, 60))
+  end
+  return M.odd_byte(path) or path:find("#", 1, true) and "contains a #, which begins a fragment: it is written as %23"
+    or nil
+end
+
 local function problem_of(text)
   local scheme = text:match "^(%a[%w+.-]*)://"
-  if not scheme then
+  if not scheme and text:find "^ " then
+    return M.odd_byte(text)
+  elseif not scheme then
     return "no scheme: " .. given(text) .. "begin with https://"
   elseif not text:find "^[hH][tT][tT][pP][sS]?://" then
     local shown = scheme:find "^%l+$" and #scheme < 9 and (": got %q"):format(scheme) or ""
     return "the scheme is neither https nor http" .. shown
-  elseif text:find "[%z\1-\32\127-\255]" then
-    return "contains a space, a control character or a byte beyond ASCII"
+  elseif text:find "^%a+://[^/]*@" then
+    return "has credentials before the host: use api_key or headers"
+  elseif text:find "^%a+://[^/]*[\128-\255]" then
+    return "the host contains a character beyond ASCII: it is written as in DNS (xn--...)"
+  elseif M.odd_byte(text) then
+    return M.odd_byte(text)
   elseif text:find("#", 1, true) then
     return "has a fragment (#...)"
   elseif text:find("?", 1, true) then
     return "has a query (?...): put what it says into headers, or the key into api_key"
-  elseif text:find "^%a+://[^/]*@" then
-    return "has credentials before the host: use api_key or headers"
   end
 end
 
