@@ -10,6 +10,7 @@
 #include "../policy/retry_budget.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -126,22 +127,36 @@ void sf_policy_class(lua_State *L, const char *name, const luaL_Reg *methods, lu
 
 /* --- arguments and results */
 
-double sf_policy_arg_number(lua_State *L, int arg, double least)
+int sf_policy_arg_error(lua_State *L, int arg, const char *name, const char *expected)
+{
+  char got[64];
+  double number = lua_type(L, arg) == LUA_TNUMBER ? lua_tonumber(L, arg) : NAN;
+  if (!isnan(number)) snprintf(got, sizeof got, "%.14g", number);
+  else if (lua_type(L, arg) == LUA_TNUMBER) snprintf(got, sizeof got, "NaN");
+  else if (lua_type(L, arg) == LUA_TSTRING) snprintf(got, sizeof got, "\"%.60s\"", lua_tostring(L, arg));
+  else if (lua_isboolean(L, arg)) snprintf(got, sizeof got, "%s", lua_toboolean(L, arg) ? "true" : "false");
+  else if (lua_isnoneornil(L, arg)) snprintf(got, sizeof got, "nothing");
+  else snprintf(got, sizeof got, "a %s", luaL_typename(L, arg));
+  return luaL_argerror(L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, expected, got));
+}
+
+double sf_policy_arg_number(lua_State *L, int arg, const char *name, double least)
 {
   double value = lua_tonumber(L, arg);
-  if (lua_type(L, arg) != LUA_TNUMBER)
-    luaL_argerror(L, arg, lua_pushfstring(L, "number expected, got %s", luaL_typename(L, arg)));
-  if (!(value >= least) || isinf(value))
-    luaL_argerror(L, arg, lua_pushfstring(L, "a finite number of at least %f expected, got %f", least, value));
+  if (lua_type(L, arg) != LUA_TNUMBER || !(value >= least) || isinf(value)) {
+    char expected[64];
+    snprintf(expected, sizeof expected, "a finite number, %g or more,", least);
+    sf_policy_arg_error(L, arg, name, expected);
+  }
   return value;
 }
 
-int64_t sf_policy_arg_seconds(lua_State *L, int arg)
+int64_t sf_policy_arg_seconds(lua_State *L, int arg, const char *name)
 {
-  return sf_ns(sf_policy_arg_number(L, arg, 0));
+  return sf_ns(sf_policy_arg_number(L, arg, name, 0));
 }
 
-int sf_policy_arg_enum(lua_State *L, int arg, const char *const *names, int otherwise)
+int sf_policy_arg_enum(lua_State *L, int arg, const char *name, const char *const *names, int otherwise)
 {
   if (otherwise >= 0 && lua_isnoneornil(L, arg)) return otherwise;
   int found = lua_type(L, arg) == LUA_TSTRING ? sf_enum_index(names, lua_tostring(L, arg)) : -1;
@@ -152,10 +167,7 @@ int sf_policy_arg_enum(lua_State *L, int arg, const char *const *names, int othe
     lua_pushfstring(L, " \"%s\"", names[i]);
     lua_concat(L, 2);
   }
-  bool text = lua_type(L, arg) == LUA_TSTRING;
-  lua_pushfstring(L, text ? "%s expected, got \"%s\"" : "%s expected, got %s", lua_tostring(L, -1),
-                  text ? lua_tostring(L, arg) : luaL_typename(L, arg));
-  return luaL_argerror(L, arg, lua_tostring(L, -1));
+  return sf_policy_arg_error(L, arg, name, lua_tostring(L, -1));
 }
 
 void sf_policy_push_seconds(lua_State *L, int64_t ns)
@@ -199,7 +211,7 @@ static int sf_backoff_new(lua_State *L)
 static int sf_backoff_delay_of(lua_State *L)
 {
   sf_lua_backoff *self = luaL_checkudata(L, 1, SF_BACKOFF);
-  double n = sf_policy_arg_number(L, 2, 1);
+  double n = sf_policy_arg_number(L, 2, "n", 1);
   luaL_argcheck(L, n == floor(n), 2, "a whole number expected: retries are counted 1, 2, 3");
   uint64_t count = n < 1e18 ? (uint64_t)n : UINT64_C(1000000000000000000);
   self->previous_ns = sf_backoff_delay(&self->config, count, self->previous_ns, sf_policy_random(L, 1));
@@ -228,7 +240,7 @@ static int sf_rate_new(lua_State *L)
 
 static double sf_arg_cost(lua_State *L)
 {
-  return lua_isnoneornil(L, 2) ? 1 : sf_policy_arg_number(L, 2, 0);
+  return lua_isnoneornil(L, 2) ? 1 : sf_policy_arg_number(L, 2, "cost", 0);
 }
 
 static int sf_rate_try(lua_State *L)
@@ -253,7 +265,8 @@ static int sf_rate_reserve(lua_State *L)
 static int sf_rate_settle(lua_State *L)
 {
   sf_lua_rate *self = luaL_checkudata(L, 1, SF_RATE_LIMITER);
-  double reserved = sf_policy_arg_number(L, 2, 0), actual = sf_policy_arg_number(L, 3, 0);
+  double reserved = sf_policy_arg_number(L, 2, "reserved", 0);
+  double actual = sf_policy_arg_number(L, 3, "actual", 0);
   sf_gcra_settle(&self->bucket, &self->config, reserved, actual);
   return 0;
 }
@@ -293,7 +306,7 @@ static int sf_budget_withdraw_one(lua_State *L)
 {
   static const char *const names[] = { "transient", "throttled", NULL };
   sf_lua_budget *self = luaL_checkudata(L, 1, SF_BUDGET);
-  int which = sf_policy_arg_enum(L, 2, names, -1);
+  int which = sf_policy_arg_enum(L, 2, "what", names, -1);
   uint32_t cost = which == 0 ? self->config.transient_cost : self->config.throttled_cost;
   int32_t taken = sf_budget_withdraw(&self->budget, &self->config, sf_policy_now(L, 1), cost);
   if (taken == SF_BUDGET_REFUSED) lua_pushboolean(L, 0);
@@ -306,14 +319,14 @@ static int sf_budget_success(lua_State *L)
 {
   sf_lua_budget *self = luaL_checkudata(L, 1, SF_BUDGET);
   if (lua_type(L, 2) == LUA_TNUMBER) {
-    double cost = sf_policy_arg_number(L, 2, 0);
+    double cost = sf_policy_arg_number(L, 2, "cost", 0);
     sf_budget_refund(&self->budget, &self->config, (int32_t)fmin(cost, INT32_MAX));
   } else if (lua_isnoneornil(L, 2) || lua_type(L, 2) == LUA_TBOOLEAN) {
     if (lua_toboolean(L, 2)) sf_budget_refund(&self->budget, &self->config, self->last_cost);
     else sf_budget_reward(&self->budget, &self->config);
     if (lua_toboolean(L, 2)) self->last_cost = 0;
   } else {
-    return luaL_argerror(L, 2, lua_pushfstring(L, "a cost, true or false expected, got %s", luaL_typename(L, 2)));
+    return sf_policy_arg_error(L, 2, "cost", "a number, true or false");
   }
   return 0;
 }
@@ -340,15 +353,15 @@ static int sf_histogram_new(lua_State *L)
 
 static int sf_histogram_record_one(lua_State *L)
 {
-  sf_histogram_record(luaL_checkudata(L, 1, SF_HISTOGRAM), sf_policy_arg_seconds(L, 2));
+  sf_histogram_record(luaL_checkudata(L, 1, SF_HISTOGRAM), sf_policy_arg_seconds(L, 2, "seconds"));
   return 0;
 }
 
 static int sf_histogram_quantile_of(lua_State *L)
 {
   sf_histogram *self = luaL_checkudata(L, 1, SF_HISTOGRAM);
-  double q = sf_policy_arg_number(L, 2, 0);
-  luaL_argcheck(L, q <= 1, 2, "a number from 0 to 1 expected");
+  double q = sf_policy_arg_number(L, 2, "q", 0);
+  if (q > 1) sf_policy_arg_error(L, 2, "q", "a number from 0 to 1");
   sf_policy_push_seconds(L, sf_histogram_quantile(self, q));
   return 1;
 }

@@ -39,10 +39,12 @@ double sf_policy_random(lua_State *L, int index);
 /* Makes a metatable whose __index is its methods; `gc` may be NULL. */
 void sf_policy_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
 
-/* Arguments, strictly typed: a number from `least` on (never NaN or infinite), seconds as ns, one of the names. */
-double sf_policy_arg_number(lua_State *L, int arg, double least);
-int64_t sf_policy_arg_seconds(lua_State *L, int arg);
-int sf_policy_arg_enum(lua_State *L, int arg, const char *const *names, int otherwise);
+/* Arguments, strictly typed: a number from `least` on (never NaN or infinite), seconds as ns, one of the names; and what
+ * is thrown where one is something else: its name, what is expected, and what it is. */
+double sf_policy_arg_number(lua_State *L, int arg, const char *name, double least);
+int64_t sf_policy_arg_seconds(lua_State *L, int arg, const char *name);
+int sf_policy_arg_enum(lua_State *L, int arg, const char *name, const char *const *names, int otherwise);
+int sf_policy_arg_error(lua_State *L, int arg, const char *name, const char *expected);
 
 void sf_policy_push_seconds(lua_State *L, int64_t ns);
 

@@ -72,7 +72,7 @@ static int sf_balancer_pick_one(lua_State *L)
 {
   sf_lua_balancer *self = luaL_checkudata(L, 1, SF_BALANCER);
   bool some = !lua_isnoneornil(L, 2);
-  if (some) luaL_checktype(L, 2, LUA_TTABLE);
+  if (some && !lua_istable(L, 2)) sf_policy_arg_error(L, 2, "excluded", "a table { [line] = true }");
   size_t eligible = 0;
   for (size_t i = 0; i < self->count; i++) {
     const sf_lua_line *line = &self->lines[i];
@@ -81,6 +81,8 @@ static int sf_balancer_pick_one(lua_State *L)
     };
     if (!some) continue;
     lua_rawgeti(L, 2, (int)i + 1);
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1))
+      sf_policy_arg_error(L, 2, "excluded", "{ [line] = true }, no list,");
     self->candidates[i].excluded = lua_toboolean(L, -1);
     lua_pop(L, 1);
   }
@@ -96,9 +98,9 @@ static int sf_balancer_pick_one(lua_State *L)
 
 static sf_lua_line *sf_arg_line(lua_State *L, sf_lua_balancer *self)
 {
-  double i = sf_policy_arg_number(L, 2, 1);
+  double i = sf_policy_arg_number(L, 2, "i", 1);
   if (i > (double)self->count || i != (double)(size_t)i)
-    luaL_argerror(L, 2, lua_pushfstring(L, "a line from 1 to %d expected, got %f", (int)self->count, i));
+    sf_policy_arg_error(L, 2, "i", lua_pushfstring(L, "a line from 1 to %d", (int)self->count));
   return &self->lines[(size_t)i - 1];
 }
 
@@ -114,7 +116,8 @@ static int sf_balancer_finished(lua_State *L)
 {
   sf_lua_balancer *self = luaL_checkudata(L, 1, SF_BALANCER);
   sf_lua_line *line = sf_arg_line(L, self);
-  int64_t sample = lua_isnoneornil(L, 3) ? -1 : sf_policy_arg_seconds(L, 3);
+  int64_t sample = lua_isnoneornil(L, 3) ? -1 : sf_policy_arg_seconds(L, 3, "seconds");
+  if (!lua_isnoneornil(L, 4) && !lua_isboolean(L, 4)) sf_policy_arg_error(L, 4, "failed", "true or false");
   if (lua_toboolean(L, 4)) sample = sf_time_max(sample, self->config.penalty_ns);
   int64_t now = sf_policy_now(L, 1);
   if (line->in_flight == 0) return luaL_error(L, "finished without started");

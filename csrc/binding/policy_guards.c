@@ -84,7 +84,7 @@ static void sf_permit_report(lua_State *L, sf_lua_permit *part, sf_breaker_effec
 static int sf_permit_success(lua_State *L)
 {
   sf_lua_permit *part = luaL_checkudata(L, 1, SF_PERMIT);
-  int64_t first_token = lua_isnoneornil(L, 2) ? -1 : sf_policy_arg_seconds(L, 2);
+  int64_t first_token = lua_isnoneornil(L, 2) ? -1 : sf_policy_arg_seconds(L, 2, "first_token_seconds");
   sf_permit_report(L, part, SF_BREAKER_OK, first_token);
   return 0;
 }
@@ -100,7 +100,7 @@ static sf_breaker_effect sf_effect_of_kind(const char *name)
 static int sf_permit_failure(lua_State *L)
 {
   sf_lua_permit *part = luaL_checkudata(L, 1, SF_PERMIT);
-  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TSTRING);
+  if (!lua_isnoneornil(L, 2) && lua_type(L, 2) != LUA_TSTRING) sf_policy_arg_error(L, 2, "kind", "a string");
   sf_permit_report(L, part, sf_effect_of_kind(luaL_optstring(L, 2, "server")), -1);
   return 0;
 }
@@ -195,7 +195,7 @@ static int sf_slot_release(lua_State *L)
 {
   static const char *const names[] = { "ignored", "ok", "dropped", NULL };
   sf_lua_slot *slot = luaL_checkudata(L, 1, SF_SLOT);
-  sf_slot_effect effect = (sf_slot_effect)sf_policy_arg_enum(L, 2, names, SF_SLOT_OK);
+  sf_slot_effect effect = (sf_slot_effect)sf_policy_arg_enum(L, 2, "how", names, SF_SLOT_OK);
   if (slot->held) sf_slot_end(slot, sf_policy_now(L, 1), effect);
   return 0;
 }
@@ -248,7 +248,7 @@ static int sf_adaptive_success_one(lua_State *L)
 static int sf_adaptive_throttled_one(lua_State *L)
 {
   sf_lua_adaptive *self = luaL_checkudata(L, 1, SF_ADAPTIVE);
-  int64_t retry_after = lua_isnoneornil(L, 2) ? -1 : sf_policy_arg_seconds(L, 2);
+  int64_t retry_after = lua_isnoneornil(L, 2) ? -1 : sf_policy_arg_seconds(L, 2, "retry_after");
   sf_adaptive_throttled(&self->state, &self->config, sf_policy_now(L, 1), retry_after, 0, 0);
   return 0;
 }

@@ -29,7 +29,7 @@ static int sf_hedge_new(lua_State *L)
 static int sf_hedge_answered_one(lua_State *L)
 {
   sf_lua_hedge *self = luaL_checkudata(L, 1, SF_HEDGE);
-  int64_t elapsed = sf_policy_arg_seconds(L, 2);
+  int64_t elapsed = sf_policy_arg_seconds(L, 2, "seconds");
   sf_hedge_answered(&self->hedge, sf_policy_now(L, 1), elapsed);
   return 0;
 }
@@ -37,7 +37,7 @@ static int sf_hedge_answered_one(lua_State *L)
 static int sf_hedge_censored_one(lua_State *L)
 {
   sf_lua_hedge *self = luaL_checkudata(L, 1, SF_HEDGE);
-  int64_t elapsed = sf_policy_arg_seconds(L, 2);
+  int64_t elapsed = sf_policy_arg_seconds(L, 2, "seconds");
   sf_hedge_censored(&self->hedge, sf_policy_now(L, 1), elapsed);
   return 0;
 }

@@ -86,6 +86,11 @@ local function blame(ok, ...)
   return ...
 end
 
+local function checked(reader, ...)
+  local value = blame(pcall(reader, ...))
+  return value
+end
+
 local function read(name, options, fields)
   if options == nil then
     options = {}
@@ -94,6 +99,38 @@ local function read(name, options, fields)
   end
   fields = fields or specs[name]
   return check.fill_fields(fields, blame(pcall(check.fields, fields, options, name)))
+end
+
+local function is_value(value)
+  return type(value) == "string" or type(value) == "number"
+end
+
+-- A function from a name in lower case to all values of that header, whatever the case they were given in. Throws
+-- messages without a position.
+local function lookup(headers, path)
+  if headers == nil then
+    return nil
+  elseif type(headers) ~= "table" then
+    check.fail(path, "expected a table of names and values, got %s", check.show(headers))
+  end
+  local by_name = {}
+  for name, value in pairs(headers) do
+    if type(name) ~= "string" then
+      check.fail(check.join(path, name), "expected the name of a header as the key")
+    end
+    local lower = name:lower()
+    local values = by_name[lower] or {}
+    by_name[lower] = values
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      if not is_value(one) then
+        check.fail(check.join(path, name), "expected a string, a number, or a list of those, got %s", check.show(one))
+      end
+      values[#values + 1] = one
+    end
+  end
+  return function(name)
+    return by_name[name]
+  end
 end
 
 ---@class surefoot.policy.Backoff
@@ -188,9 +225,10 @@ function M.adaptive_rate(options)
 end
 
 function native.adaptive_methods:headers(headers)
-  if type(headers) ~= "table" then
-    error("headers: expected a table of names and values, got " .. check.show(headers), 2)
+  if headers == nil then
+    error("headers: expected a table of names and values, got nothing", 2)
   end
+  checked(lookup, headers, "headers")
   self:quota(classify.block(headers), os.time())
 end
 
@@ -245,32 +283,21 @@ function M.histogram(options)
   return native.histogram()
 end
 
--- A function from a name in lower case to all values of that header, whatever the case they were given in.
-local function lookup(headers, what)
-  if headers == nil then
-    return nil
-  elseif type(headers) ~= "table" then
-    error(("%s: expected a table of headers, got %s"):format(what, check.show(headers)), 3)
+check.define("answer_body", function(_, value, path)
+  if type(value) ~= "string" and type(value) ~= "table" then
+    check.fail(path, "expected a string or a table, got %s", check.show(value))
   end
-  local by_name = {}
-  for name, value in pairs(headers) do
-    local lower = tostring(name):lower()
-    local values = by_name[lower] or {}
-    by_name[lower] = values
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      values[#values + 1] = one
-    end
-  end
-  return function(name)
-    return by_name[name]
-  end
-end
+  return value
+end)
 
 local hint_fields = {
   { name = "now", type = "number", min = 0, doc = "unix seconds, for dates without a Date header" },
   { name = "cap", type = "seconds", min = 0, none = true, default = schema.hint_cap,
     doc = "a longer wait is too long" },
+  { name = "body", type = "answer_body", doc = "of the answer" },
 }
+local BODY = { type = "answer_body" }
+local STATUS = { type = "integer", min = 100, max = 999 }
 
 --- When a server wants to be asked again: its headers, else what the body says.
 ---@param headers table<string, string | string[]> | nil names in any case
@@ -278,19 +305,9 @@ local hint_fields = {
 ---@return number? seconds
 ---@return "too_long"? problem the wait is above the cap
 function M.retry_after(headers, options)
-  local given, body = {}, nil
-  for key, value in pairs(options or {}) do
-    if key == "body" then
-      body = value
-    else
-      given[key] = value
-    end
-  end
-  if body ~= nil and type(body) ~= "string" and type(body) ~= "table" then
-    error("retry_after.body: expected a string or a table, got " .. check.show(body), 2)
-  end
-  local config = read("retry_after", given, hint_fields)
-  local seconds = classify.header_hint(lookup(headers, "retry_after"), config.now) or body and classify.body_hint(body)
+  local config = read("retry_after", options, hint_fields)
+  local body, find = config.body, checked(lookup, headers, "retry_after.headers")
+  local seconds = classify.header_hint(find, config.now) or body and classify.body_hint(body)
   if seconds and seconds > config.cap then
     return nil, "too_long"
   end
@@ -306,15 +323,14 @@ local again = { transient = true, throttled = true, overloaded = true }
 ---@return boolean
 ---@return surefoot.Kind
 function M.retryable(status, headers, body)
-  if type(status) ~= "number" or status ~= status then
-    error("retryable: expected an HTTP status, got " .. check.show(status), 2)
-  end
-  local document = body
+  checked(check.check, STATUS, status, "retryable.status")
+  local find = checked(lookup, headers, "retryable.headers")
+  local document = body ~= nil and checked(check.check, BODY, body, "retryable.body") or nil
   if type(body) == "string" and body:find "^%s*[{%[]" then
     local found, json = pcall(require, "surefoot.json")
     document = found and json.decode(body) or body
   end
-  local class, kind = classify.classify(status, lookup(headers, "retryable"), document)
+  local class, kind = classify.classify(status, find, document)
   return again[class] or false, kind
 end
 
