@@ -281,6 +281,18 @@ local function exit_code(summary, err, caught)
   return summary.complete and summary.failed == 0 and 0 or 1
 end
 
+-- Says so where the batch would not live to see the first circuit close.
+local function tell_of_patience(terminal, client, patience)
+  local shortest = math.huge
+  for _, endpoint in ipairs(client.config.endpoints) do
+    shortest = math.min(shortest, endpoint.breaker and endpoint.breaker.recovery_timeout or 0)
+  end
+  if patience and patience > 0 and patience < shortest then
+    terminal:tell(("--patience %s is shorter than a circuit stays open (%s, breaker.recovery_timeout): when all are, "
+      .. "the batch gives up before a line is tried again"):format(duration(patience), duration(shortest)))
+  end
+end
+
 -- What the program says (accept_changed_input) is a flag here.
 local function as_flags(message)
   return (message:gsub("%((accept)_(%l+)_(%l+)%)", "(--%1-%2-%3)"))
@@ -296,6 +308,7 @@ function M.run(args, terminal)
     terminal:complain(problem)
     return 2
   end
+  tell_of_patience(terminal, client, args.patience)
   local display = M.display(terminal, args.quiet)
   local stop, cancel = surefoot.canceller(), surefoot.canceller()
   local caught, release = catch(display, terminal, stop, cancel)
