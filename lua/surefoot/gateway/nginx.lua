@@ -259,8 +259,12 @@ function M.address(given)
   if not host then
     host, port = "127.0.0.1", given:match "^%d+$"
   end
-  if not port or tonumber(port) < 1 or tonumber(port) > 65535 then
+  if not port then
     return nil, expected
+  elseif tonumber(port) == 0 then
+    return nil, "port 0 stands for any free one, and nginx would not tell which: choose one from 1 to 65535"
+  elseif tonumber(port) > 65535 then
+    return nil, ("the port is out of range: got %s, allowed are 1 to 65535"):format(port)
   elseif host == "" or host == "*" then
     host = "0.0.0.0"
   elseif host == "localhost" then
