@@ -252,8 +252,8 @@ static bool admit(sf_call *call, uint32_t target_index, bool hedge, int64_t now,
     sf_comeback_shut(client, endpoint);
     return false;
   }
-  if (!sf_comeback_admits(client, endpoint)) {
-    *refusal = (sf_refusal){ .wait_ns = SF_NEVER, .away = true, .hopeful = true };
+  if ((wait = sf_comeback_wait(client, endpoint, now)) > 0) {
+    *refusal = (sf_refusal){ .wait_ns = wait, .away = true, .hopeful = true };
     return false;
   }
   if (call->variants[call->plan->targets[target_index].variant].state == SF_VARIANT_WANTED) {

@@ -154,6 +154,7 @@ struct sf_call {
   sf_body *upload; /* the body of all variants; NULL: each has its own */
   sf_sink *sink;   /* takes the body of a 2xx answer, of one attempt at a time: nothing is hedged; NULL: none does */
   uint32_t wanted; /* the target whose variant is asked for */
+  uint64_t batch;  /* of the line's, while its variant is asked for out of the queue: see comeback.c */
   /* what was tried */
   sf_target_set tried, excluded;
   int32_t last_target;
@@ -370,7 +371,10 @@ bool sf_admission_is_waited_for(const sf_client *client, uint32_t endpoint);
 /* comeback.c: lines that come back while calls wait for them. */
 void sf_comeback_shut(sf_client *client, sf_endpoint *endpoint); /* a call was refused: its circuit is not closed */
 void sf_comeback_watch(sf_client *client, int64_t now);          /* before those who wait are looked at */
-bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint);
+/* How long until the line may have one more: 0 = it may; SF_NEVER = until one of its own ends. */
+int64_t sf_comeback_wait(const sf_client *client, const sf_endpoint *endpoint, int64_t now);
+void sf_comeback_encodes(sf_call *call, int64_t now); /* it leaves the queue to be encoded for the line, ... */
+void sf_comeback_encoded(const sf_call *call);        /* ... and comes back, or never will */
 /* Its first token was shown. */
 void sf_comeback_answers(sf_attempt *attempt, int64_t now);
 /* First when its slot is given back, so that no other takes its place before a failure is heard; then when it is judged. */

@@ -54,8 +54,10 @@ typedef struct sf_comeback {
   sf_comeback_stage stage;
   uint64_t spell; /* of the queue's, in which this holds */
   sf_ramp ramp;
-  uint32_t encoding;  /* calls that left the queue to be encoded for it, and come back */
-  uint32_t answering; /* of its exchanges, streams whose first token was shown */
+  uint32_t encoding;         /* calls that left the queue to be encoded for it, and come back */
+  uint64_t batch;            /* those who took too long are of an earlier one, and count no more */
+  int64_t encoding_until_ns; /* when these take too long */
+  uint32_t answering;        /* of its exchanges, streams whose first token was shown */
 } sf_comeback;
 
 typedef struct sf_endpoint {

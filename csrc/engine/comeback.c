@@ -5,10 +5,13 @@
  *
  * A stream that has shown its first token takes no part of the window: it may go on for minutes, and tells already how
  * the line does. A call that is away to be encoded does: else all who wait would be, and come back to an empty queue.
+ * Not for long: its owner may be busy with other things, and the line must not wait for him.
  *
  * The state is the client's own, also where the circuit is common to several processes: each has its own who wait.
  */
 #include "call.h"
+
+#define ENCODING_NS SF_SECOND /* from when the last of a batch left the queue */
 
 void sf_comeback_shut(sf_client *client, sf_endpoint *endpoint)
 {
@@ -26,11 +29,19 @@ static sf_comeback_stage stage_of(const sf_client *client, const sf_endpoint *en
   return endpoint->comeback.spell == client->queue.spell ? endpoint->comeback.stage : SF_COMEBACK_NONE;
 }
 
+static void give_up_late(sf_comeback *comeback, int64_t now)
+{
+  if (comeback->encoding == 0 || now < comeback->encoding_until_ns) return;
+  comeback->encoding = 0;
+  comeback->batch++;
+}
+
 void sf_comeback_watch(sf_client *client, int64_t now)
 {
   for (uint32_t i = 0; i < client->endpoint_count; i++) {
     sf_endpoint *endpoint = &client->endpoints[i];
     sf_comeback_stage stage = stage_of(client, endpoint);
+    give_up_late(&endpoint->comeback, now);
     if (stage == SF_COMEBACK_NONE || !is_closed(endpoint, now)) continue;
     if (!sf_admission_is_waited_for(client, i)) {
       endpoint->comeback.stage = SF_COMEBACK_NONE;
@@ -41,11 +52,34 @@ void sf_comeback_watch(sf_client *client, int64_t now)
   }
 }
 
-bool sf_comeback_admits(const sf_client *client, const sf_endpoint *endpoint)
+int64_t sf_comeback_wait(const sf_client *client, const sf_endpoint *endpoint, int64_t now)
 {
   const sf_comeback *comeback = &endpoint->comeback;
-  return stage_of(client, endpoint) != SF_COMEBACK_RAMP ||
-         sf_ramp_admits(&comeback->ramp, endpoint->numbers.in_flight - comeback->answering + comeback->encoding);
+  if (stage_of(client, endpoint) != SF_COMEBACK_RAMP) return 0;
+  uint32_t out = endpoint->numbers.in_flight - comeback->answering;
+  if (!sf_ramp_admits(&comeback->ramp, out)) return SF_NEVER;
+  if (sf_ramp_admits(&comeback->ramp, out + comeback->encoding)) return 0;
+  return sf_time_max(comeback->encoding_until_ns - now, 0);
+}
+
+/* Of the line that a call is encoded for. */
+static sf_comeback *comeback_of(const sf_call *call)
+{
+  return &call->client->endpoints[call->plan->targets[call->wanted].endpoint].comeback;
+}
+
+void sf_comeback_encodes(sf_call *call, int64_t now)
+{
+  sf_comeback *comeback = comeback_of(call);
+  comeback->encoding++;
+  comeback->encoding_until_ns = sf_time_add(now, ENCODING_NS);
+  call->batch = comeback->batch;
+}
+
+void sf_comeback_encoded(const sf_call *call)
+{
+  sf_comeback *comeback = comeback_of(call);
+  if (call->batch == comeback->batch) comeback->encoding--;
 }
 
 void sf_comeback_answers(sf_attempt *attempt, int64_t now)

@@ -99,15 +99,9 @@ static void leave(sf_queue *queue, sf_call *call)
   if (line_up->first == NULL && !queue->pumping) drop_line_up(queue, line_up);
 }
 
-/* The line that a call is encoded for. */
-static sf_comeback *encoded_for(const sf_call *call)
-{
-  return &call->client->endpoints[call->plan->targets[call->wanted].endpoint].comeback;
-}
-
 void sf_queue_leave(sf_call *call)
 {
-  if (call->state == SF_CALL_ENCODING) encoded_for(call)->encoding--;
+  if (call->state == SF_CALL_ENCODING) sf_comeback_encoded(call);
   else if (call->line_up != NULL) leave(&call->client->queue, call);
   else return;
   sf_client_touch(call->client);
@@ -133,7 +127,7 @@ static sf_admission try(sf_call *call, int64_t now, sf_blockage *blockage)
   if (result != SF_BLOCKED && call->line_up != NULL) leave(&call->client->queue, call);
   if (result == SF_NEEDS_ENCODE) {
     call->state = SF_CALL_ENCODING;
-    encoded_for(call)->encoding++;
+    sf_comeback_encodes(call, now);
     sf_waiter_wake(call->engine, &call->waiter);
   } else if (result == SF_HOPELESS) {
     refuse(call, blockage->kind, blockage->until_ns,
@@ -195,7 +189,7 @@ void sf_queue_enter(sf_call *call)
   sf_blockage blockage;
   bool first = queue->count == 0, encoded = call->state == SF_CALL_ENCODING;
   if (encoded) {
-    encoded_for(call)->encoding--;
+    sf_comeback_encoded(call);
     call->state = SF_CALL_WAITING;
   }
   queue->spell += first;

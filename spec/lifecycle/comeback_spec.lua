@@ -1,5 +1,8 @@
 -- A line that comes back while calls wait for it: they go on a ramp, not all at once, and in an order that helps.
+local env = require "spec.support.env"
+local json = require "surefoot.json"
 local sim = require "spec.support.sim"
+local surefoot = require "surefoot"
 
 local bad, late_bad, ok = { status = 500 }, { after = 0.9, status = 500 }, { after = 1, text = "ok" }
 local one = { failure_threshold = 1, jitter = 0 }
@@ -145,6 +148,31 @@ describe("a line that comes back", function()
     lab.sim:run()
     assert.equal("1 1 2 4 8 16 1", rounds(lab, 3))
     assert.equal(33, lab.client:stats().successes)
+  end)
+
+  it("waits for no request that takes long to be written for it", function()
+    if not env.yields_everywhere then
+      env.skip "PUC Lua 5.1 cannot wait in an encoder"
+    end
+    local function encode(value)
+      local text = assert(json.encode(value))
+      if value.model == "y" and text:find "late" then
+        surefoot.sleep(40)
+      end
+      return text
+    end
+    local lab = sim.lab({ a = bad, b = { bad, ok } }, { retry = { max_attempts = 2 }, breaker = one, model = "x",
+      json = { encode = encode },
+      endpoints = { { name = "a", breaker = { recovery_timeout = 60 } }, { name = "b", models = { x = "y" } } } })
+    held(lab, 1)
+    lab:pass(5.5)
+    local late = lab:start(nil, "late")
+    for _ = 1, 7 do
+      lab:start()
+    end
+    lab.sim:run()
+    assert.equal("b 5, b 7, b 8, b 8, b 9, b 9, b 9, b 9, b 46", lab:sent():match "b 5.*")
+    assert.equal("ok", late.result.text)
   end)
 
   it("leaves what it may not have yet to the next route", function()
