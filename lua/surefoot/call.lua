@@ -138,8 +138,9 @@ end
 local function accept(job, attempt, reply, result)
   if job.options.validate then
     local accepted, verdict = validated(job, result)
-    if not accepted and result.cost then
-      job.refused_cost = (job.refused_cost or 0) + result.cost
+    if not accepted then
+      job.client:count_cost(result)
+      job.refused_cost = (job.refused_cost or 0) + (result.cost or 0)
     end
     if verdict then
       return refuse(job, attempt, reply, verdict)
@@ -474,7 +475,11 @@ function M.conclude(job, task, accepted, kind, deciding, latency, first_token, r
     result = finished(job, latency, first_token, receipt)
   else
     err = failure_of(job, kind, deciding)
-    err.partial = M.partial(job)
+    local partial = M.partial(job)
+    err.partial = partial
+    if partial then
+      job.client:count_cost(partial)
+    end
   end
   if spend then
     charge(job, result, err)

@@ -95,6 +95,13 @@ function Client:count(result)
   metrics.count(self.measured, result)
 end
 
+---@private
+--- Counts the tokens and the cost of an answer that no call has: validate refused it, or it broke off.
+---@param result surefoot.Result
+function Client:count_cost(result)
+  stats.count(self.tallies, result)
+end
+
 -- ------------------------------------------------------------------------------------------------------------ the jobs
 
 -- How the jobs of an operation are written and judged.

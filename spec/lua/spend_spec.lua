@@ -39,6 +39,13 @@ local function spender(spend, script, more)
   return sim:client(config), sim, seen
 end
 
+-- What the budget was charged with; the client's cost, which is the same.
+local function spent(client)
+  local stats = client:stats()
+  assert.equal(stats.spend.spent, stats.cost)
+  return stats.cost
+end
+
 describe("spend", function()
   it("refuses before anything is sent, when the budget is spent", function()
     local client, _, seen = spender { limit = 3, per = "total" }
@@ -99,9 +106,9 @@ describe("spend", function()
       tries = tries + 1
       return tries == 3
     end }))
-    assert.same({ 2, 6 }, { result.cost, client:stats().spend.spent })
+    assert.same({ 2, 6 }, { result.cost, spent(client) })
     assert.error(function() client:chat("Hi", { validate = function() error "mine" end }) end)
-    assert.equal(8, client:stats().spend.spent)
+    assert.equal(8, spent(client))
   end)
 
   it("counts a stream by its usage, and one that broke off by what was shown", function()
@@ -117,15 +124,17 @@ describe("spend", function()
     end)
     local stream = assert(client:stream "Hi")
     assert.equal(7, assert(stream:result()).cost)
-    assert.equal(7, client:stats().spend.spent)
+    assert.equal(7, spent(client))
     cut = true
     local _, err = assert(client:stream "Hi"):result()
     assert.equal("truncated", err.kind)
     assert.equal(4, err.partial.usage.output_tokens) -- 13 bytes
-    assert.equal(11, client:stats().spend.spent)
+    assert.equal(11, spent(client))
     stream = assert(client:stream "Hi")
     stream:close()
-    assert.equal(13, client:stats().spend.spent) -- "one two "
+    assert.equal(13, spent(client)) -- "one two "
+    local tokens = client:stats().tokens
+    assert.same({ 13, 6 }, { tokens.output, tokens.estimated - tokens.input })
   end)
 
   it("ends the rounds of tools politely", function()
@@ -147,7 +156,7 @@ describe("spend", function()
       end)
     end
     sim:run()
-    assert.same({ 1, 3 }, { seen.count, client:stats().spend.spent })
+    assert.same({ 1, 3 }, { seen.count, spent(client) })
   end)
 
   it("refuses the rest of a batch", function()
