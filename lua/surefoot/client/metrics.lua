@@ -139,7 +139,8 @@ local function write_line(out, name, counters)
   for _, kind in ipairs(TOKEN_TYPES) do
     out:add("surefoot_tokens_total", counters.tokens[kind], "gen_ai_token_type", kind, LINE, name)
   end
-  out:counter("surefoot_cost_dollars_total", "What answers cost, in US dollars, where prices are known; by estimate what broke off.")
+  out:counter("surefoot_cost_dollars_total", "What answers cost, in US dollars, where prices are known; what broke "
+    .. "off, by estimate.")
   out:add("surefoot_cost_dollars_total", counters.cost / M.NANO, LINE, name)
   out:histogram("surefoot_attempt_duration_seconds", "How long HTTP exchanges took whose answer was accepted.")
   out:distribution("surefoot_attempt_duration_seconds", counters.latency, buckets.seconds, buckets.otel_places, LINE,
