@@ -13,6 +13,7 @@
 -- a request's or an answer's content, and keys appear nowhere.
 
 local check = require "surefoot.config.check"
+local errors = require "surefoot.errors"
 local events = require "surefoot.events"
 local trace = require "surefoot.trace"
 
@@ -250,7 +251,7 @@ function Log:settled(job, result, err)
   end
   local fields = fields_of(job, err.partial)
   fields.kind, fields.status, fields.code, fields.endpoint = err.kind, err.status, err.code, err.endpoint
-  fields.attempts, fields.phase = #(err.attempts or {}), err.phase
+  fields.attempts, fields.phase = errors.sent(err.attempts), err.phase
   if job.is_probe then
     return write(self, "debug", "probe: " .. (job.is_well and "the line is well" or tostring(err)), fields)
   end

@@ -10,7 +10,8 @@ local CONFIG = [[{
   timeout = { first_byte = %g, first_token = %g, idle = %g, total = 20 },
   endpoints = {
     { name = "a", url = "%s", models = { "m", "renamed", "both", "hang" , "changed" } },
-    { name = "b", url = "%s", priority = 2, models = { "m", "both", "other" } },
+    { name = "b", url = "%s", priority = 2, models = { "m", "both", "other", "keyless" } },
+    { name = "keyless", url = "http://127.0.0.1:9", models = { "keyless" }, api_key = function() end },
     { name = "claude", url = "%s", provider = "anthropic", models = { "claude-x" } },
     { name = "gemini", url = "%s", provider = "gemini", models = { "gemini-x" } },
     { name = "items", url = "%s", provider = "responses", models = { "items-x" } },
@@ -20,7 +21,7 @@ local CONFIG = [[{
     max_body_bytes = 8 * 2 ^ 20, max_timeout = 5, forward_headers = { "X-Trace", "traceparent" },
     models = {
       m = true, both = true, fast = "renamed", ["claude-*"] = true, gemini = "gemini-x", items = "items-x",
-      azure = "azure-x",
+      azure = "azure-x", keyless = true,
       ["wild/*"] = "*", other = true, spare = { { model = "hang" }, { model = "other", endpoint = "b" } },
       changed = { model = "m", endpoint = "a", request = { temperature = 0.5 } },
       ["only-*"] = { model = "m", endpoint = "a" },
@@ -193,7 +194,8 @@ describe("the gateway #once", function()
       for i, model in ipairs(response.json.data) do
         names[i] = model.id
       end
-      assert.same({ "azure", "both", "changed", "fast", "gemini", "items", "m", "other", "spare" }, names)
+      assert.same({ "azure", "both", "changed", "fast", "gemini", "items", "keyless", "m", "other",
+        "spare" }, names)
       assert.equal("m", lab.ask(n, "/v1/models/m").json.id)
       assert.equal(404, lab.ask(n, "/v1/models/nobody").status)
     end)
@@ -207,6 +209,14 @@ describe("the gateway #once", function()
         response.headers["x-surefoot-attempts"], response.headers["x-request-id"] })
       assert.is_true(tonumber(response.headers["x-surefoot-time"]) < 5)
       assert.same({ "mine-1" }, p:counters("b").request_ids)
+    end)
+
+    it("nothing of a line that was not asked, since nobody gave a key for it", function()
+      for _, stream in ipairs { false, true } do
+        local response = chat { model = "keyless", stream = stream }
+        assert.same({ 200, "b", "1" }, { response.status, response.headers["x-surefoot-endpoint"],
+          response.headers["x-surefoot-attempts"] })
+      end
     end)
 
     it("the same of a stream", function()
@@ -395,7 +405,7 @@ describe("the gateway #once", function()
 
   it("tells whether it lives, and whether a line may be asked", function()
     assert.same({ 200, "ok" }, { lab.ask(n, "/health").status, lab.ask(n, "/health").json.status })
-    assert.same({ 200, 6 }, { lab.ask(n, "/ready").status, lab.ask(n, "/ready").json.lines })
+    assert.same({ 200, 7 }, { lab.ask(n, "/ready").status, lab.ask(n, "/ready").json.lines })
   end)
 end)
 

@@ -2,6 +2,7 @@
 
 local access = require "surefoot.gateway.access"
 local call = require "surefoot.call"
+local errors = require "surefoot.errors"
 local failures = require "surefoot.gateway.errors"
 local prices = require "surefoot.prices"
 local results = require "surefoot.result"
@@ -62,7 +63,7 @@ end
 local function left_with(exchange)
   local job = exchange.job
   local attempts, is_sent = attempts_of(exchange)
-  local number = attempts and #attempts or exchange.attempts or is_sent and 1 or 0
+  local number = attempts and errors.sent(attempts) or exchange.attempts or is_sent and 1 or 0
   local partial = exchange.departure and exchange.departure.partial or call.partial(job)
   if partial then
     return { usage = partial.usage, cost = partial.cost, endpoint = partial.endpoint, number = number }
@@ -85,7 +86,7 @@ local function outcome_of(exchange)
   local answer, attempts = result or failure and failure.partial or NOTHING, (result or failure or NOTHING).attempts
   return {
     usage = answer.usage, cost = answer.cost, endpoint = (failure or answer).endpoint,
-    number = attempts and #attempts or 0, is_free = failure and (failure.unsent or attempts and is_free(attempts)),
+    number = errors.sent(attempts), is_free = failure and (failure.unsent or attempts and is_free(attempts)),
   }
 end
 
@@ -179,7 +180,7 @@ function M.refuse(exchange, failure)
   if failure.status == 401 and not failure.endpoint then
     header["www-authenticate"] = "Bearer"
   end
-  M.tell_way(exchange, failure.endpoint, failure.attempts and #failure.attempts or 0)
+  M.tell_way(exchange, failure.endpoint, errors.sent(failure.attempts))
   local text = assert(exchange.gateway.client.codec.quick(exchange.format.error(failure)))
   M.send(failure.status, text, "application/json")
 end

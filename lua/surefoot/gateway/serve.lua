@@ -6,6 +6,7 @@
 
 local coalesce = require "surefoot.coalesce"
 local continue = require "surefoot.continue"
+local errors = require "surefoot.errors"
 local exchanges = require "surefoot.gateway.exchange"
 local failures = require "surefoot.gateway.errors"
 local inbounds = require "surefoot.gateway.inbound"
@@ -109,7 +110,7 @@ local function end_stream(exchange, writer, result, err)
   if result then
     exchange.result = result
     if not exchange.has_begun then
-      begin_stream(exchange, result.endpoint, #result.attempts)
+      begin_stream(exchange, result.endpoint, errors.sent(result.attempts))
     end
     if result.verbatim == format.path then
       local tail = result.tail
@@ -181,7 +182,7 @@ local function serve_whole(exchange, inbound, job)
       return own(exchange, "malformed", "the answer cannot be written: " .. tostring(problem))
     end
   end
-  tell_way(exchange, result.endpoint, #result.attempts)
+  tell_way(exchange, result.endpoint, errors.sent(result.attempts))
   send(200, body, "application/json")
 end
 
