@@ -61,6 +61,8 @@ local failure_of, trail_of, tell = failure.of, failure.trail, events.tell
 ---@field more surefoot.Chunk[]?               what the last event shows beside what was read
 ---@field read function?                        of a stream: it is the source of its pieces
 ---@field cancel function?
+---@field so_far function?
+---@field source surefoot.Source?               of several calls, of which it is the first
 
 -- ----------------------------------------------------------------------------------------------------------- answers
 

@@ -136,6 +136,13 @@ function Caller:cancel(kind, more)
   end
 end
 
+--- Whether others wait for the same answer: then it is theirs, and so is its cost.
+---@return boolean
+function Caller:is_joined()
+  local callers = self.shared.callers
+  return #callers > 1 or callers[1] ~= nil and callers[1] ~= self
+end
+
 --- As of a call, while it has not ended.
 ---@return table info
 function Caller:info()

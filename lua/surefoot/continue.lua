@@ -41,6 +41,8 @@ function Plain:read()
   return nil, true, coalesce.perform(self.job)
 end
 
+function Plain.so_far() end -- all or nothing
+
 -- The pieces of an answer that is carried on.
 ---@class surefoot.ContinuedSource: surefoot.Source
 ---@field private rounds surefoot.Rounds
@@ -171,6 +173,13 @@ function Source:cancel()
   return nil, failed(self, err or errors.new { kind = "cancelled", sent = true, attempts = {} })
 end
 
+--- What has been used until now, though nobody reads any more: nothing is ended.
+---@return surefoot.Used?
+function Source:so_far()
+  local inner = self.inner
+  return self.rounds:so_far(inner and inner:so_far())
+end
+
 -- Judges the joined answer, and only when it is the last.
 local function watch(self, job)
   local validate = job.options.validate
@@ -212,6 +221,7 @@ function M.source(job)
   if not self.inner then
     return nil, problem
   end
+  job.source = self
   return self
 end
 

@@ -410,6 +410,13 @@ function Source:cancel()
   return nil, after_failure(self, err) or of_all(self, err)
 end
 
+--- What has been used until now, though nobody reads any more: nothing is ended.
+---@return surefoot.Used?
+function Source:so_far()
+  local inner = self.inner
+  return self.rounds:so_far(inner and inner:so_far())
+end
+
 -- Judges the whole; a text that is another one shows when it is read.
 local function watch(self, job)
   local validate = job.options.validate
@@ -451,6 +458,7 @@ function M.source(job)
   if not self.inner then
     return nil, problem
   end
+  job.source = self
   return self
 end
 

@@ -12,6 +12,11 @@ local M = {}
 local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_write_tokens",
   "cache_write_hour_tokens", "reasoning_tokens" }
 
+---@class surefoot.Used
+---@field usage surefoot.Usage?
+---@field cost number?
+---@field endpoint string?  of what came last
+
 ---@class surefoot.Rounds
 ---@field job surefoot.Job          the first
 ---@field count integer             answers so far
@@ -143,6 +148,18 @@ end
 ---@return surefoot.Usage?
 function Rounds:with(usage)
   return sum(self.usage, usage)
+end
+
+--- What all of them have used and cost, with what has come of the one that runs; nil where nothing has.
+---@param part surefoot.Used?
+---@return surefoot.Used?
+function Rounds:so_far(part)
+  if not part and not self.usage then
+    return nil
+  end
+  local cost = part and part.cost
+  return { usage = self:with(part and part.usage), cost = cost and cost + (self.cost or 0) or self.cost,
+    endpoint = part and part.endpoint }
 end
 
 --- A copy of a result that says what all of them took.

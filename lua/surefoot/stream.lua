@@ -22,7 +22,9 @@ local current, guarded, running, MAIN = tasks.current, guard.call, guard.running
 --   read(task)  a piece, or nil when there is none yet; whether it is over; and then how: a result, or nil and an
 --               error. task: the running one, if any. Not called again once it is over, or has thrown
 --   cancel()    ends it: nil and an error, or a result where it had just ended by itself
+--   so_far()    what it has used until now (usage, cost, endpoint), whoever reads it; nil where that is nothing
 ---@class surefoot.Source
+---@field so_far fun(self: surefoot.Source): surefoot.Used?
 ---@field read fun(self: surefoot.Source, task: surefoot.Task?): surefoot.Chunk?, boolean, surefoot.Result?,
 --- surefoot.Error?
 ---@field cancel fun(self: surefoot.Source): surefoot.Result?, surefoot.Error?
@@ -168,7 +170,7 @@ function M.source(job)
   if not ok then
     return nil, problem
   end
-  job.read, job.cancel = call.read, call.cancel
+  job.read, job.cancel, job.so_far = call.read, call.cancel, call.partial
   return job
 end
 

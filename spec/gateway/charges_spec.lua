@@ -7,6 +7,7 @@ local provider = require "spec.support.provider"
 local unpack = table.unpack or unpack
 
 local KEY = "sk-team-a-0123456789"
+local QUESTION = 50 -- tokens of 40 words, at least
 local CONFIG = [[{
   api_key = "sk-upstream-0123456789", http_version = "1.1", breaker = %s, shared = "%s",
   retry = { base_delay = 600, throttled_base_delay = 600, max_delay = 600, jitter = "none", max_attempts = %d },
@@ -22,6 +23,15 @@ local CONFIG = [[{
     keys = { { name = "team-a", key = "]] .. KEY .. [[", budget = { limit = 1, per = "day" },
       rate = { tokens_per_minute = 0.001, token_burst = 1000 } } },
   },
+}]]
+
+-- Answers that are made of several: resumed, or carried on beyond their limit of length.
+local ROUNDS = [[{
+  api_key = "sk-upstream-0123456789", http_version = "1.1", breaker = false, shared = "%s", preset = "vllm",
+  resume = "restart", continue_on_length = 1, retry = { base_delay = 0.01 }, timeout = { total = 3600 },
+  prices = { m = { input = 1000, output = 1000 } },
+  base_url = "%s",
+  gateway = { keys = { { name = "team-a", key = "]] .. KEY .. [[", budget = { limit = 1, per = "day" } } } },
 }]]
 
 describe("a key's budget #once", function()
@@ -64,10 +74,13 @@ describe("a key's budget #once", function()
   end)
 
   -- Asks, leaves when the provider's side is as `ready` says, and waits until that is counted.
-  local function leave(request, ready)
+  local function leave(request, ready, pieces)
     local before = numbers()
     local connection = lab.open(n, "/v1/chat/completions", request, headers)
     assert(lab.wait_for(ready, 10 * lab.pace), "it was not asked")
+    for _ = 1, pieces or 0 do
+      assert(connection:take_until '"content"')
+    end
     connection:close()
     local after
     assert(lab.wait_for(function()
@@ -117,6 +130,40 @@ describe("a key's budget #once", function()
     assert(lab.wait_for(function() return numbers().requests.total == 1 end, 10 * lab.pace))
     assert.equal(1, numbers().requests.attempts)
     assert.is_true(charged()[1] > 0)
+  end)
+
+  for how, settings in pairs {
+    resumed = { { stream = { cut_after = 2 } }, { stream = { stall_after = 6 } } },
+    ["carried on"] = { { scale = 1 }, { stream = { stall_after = 4 } } },
+  } do
+    it("pays for all rounds of a stream that was " .. how .. " when its caller left", function()
+      n = lab.start(ROUNDS:format(name, p.lines.a.url))
+      p:profile("a", { sequence = settings })
+      local request = lab.question(("word "):rep(40), { stream = true, max_tokens = how == "carried on" and 20 or nil })
+      leave(request, function() return p:counters("a").requests == 2 end, 4)
+      assert.is_true(numbers().keys[1].tokens.input > 2 * QUESTION)
+    end)
+  end
+
+  it("pays for all rounds of an answer that was being carried on when its caller left", function()
+    n = lab.start(ROUNDS:format(name, p.lines.a.url))
+    p:profile("a", { sequence = { { scale = 1 }, { fault = "hang" } } })
+    leave(lab.question(("word "):rep(40), { max_tokens = 20 }), function() return p:counters("a").requests == 2 end)
+    local key = numbers().keys[1]
+    assert.is_true(key.tokens.output >= 20, key.tokens.output)
+    assert.near(key.cost, key.spent, 1e-9)
+  end)
+
+  it("pays nothing for an answer that others still wait for", function()
+    start("false", 3)
+    p:profile("a", { fault = "hang" })
+    local request = lab.question(("word "):rep(40), { seed = 1 })
+    local stays = lab.open(n, "/v1/chat/completions", request, headers)
+    leave(request, function() return numbers().requests.in_flight == 2 end)
+    assert.same({ 0, 0, 0 }, charged())
+    stays:close()
+    assert(lab.wait_for(function() return numbers().requests.total == 2 end, 10 * lab.pace))
+    assert.is_true(charged()[1] > 0.04)
   end)
 
   it("pays nothing where nothing was sent, nor does its rate", function()

@@ -58,16 +58,27 @@ local function attempts_of(exchange)
   return nil, job.id ~= nil -- it was submitted: that call is over, and another may carry its answer on
 end
 
+-- What has come of the answer, in however many calls.
+local function known_of(exchange)
+  local job, departure = exchange.job, exchange.departure
+  if departure and departure.partial then
+    return departure.partial
+  elseif job.source then
+    return job.source:so_far()
+  end
+  return job.caller and job.caller.result or call.partial(job)
+end
+
 -- What is known of the answer of a request that nginx ended, since its caller left: what had come of it; before that
 -- at least the question was read where one was sent, by the first line if nobody knows which.
 local function left_with(exchange)
   local job = exchange.job
   local attempts, is_sent = attempts_of(exchange)
   local number = attempts and errors.sent(attempts) or exchange.attempts or is_sent and 1 or 0
-  local partial = exchange.departure and exchange.departure.partial or call.partial(job)
+  local partial = known_of(exchange)
   if partial then
     return { usage = partial.usage, cost = partial.cost, endpoint = partial.endpoint, number = number }
-  elseif not is_sent or attempts and is_free(attempts) then
+  elseif not is_sent or attempts and is_free(attempts) or job.caller and job.caller:is_joined() then
     return { is_free = true, number = number }
   end
   local target = job.plan.targets[1]
