@@ -28,6 +28,11 @@ describe("the advice about", function()
     assert.matches("the proxy p:1 may reach api%.example:443", unreachable("192.0.2.1", "p:1"))
   end)
 
+  it("too many open files, wherever the line is", function()
+    assert.matches("^raise the limit of open files, as by `ulimit %-n 4096`",
+      of { kind = "network", phase = "connect", attempt = { cause = "open_files" } })
+  end)
+
   it("silence names IPv6 only where it was tried", function()
     local function silent(address)
       return of { kind = "timeout", phase = "connect", attempt = { dns = 0.1, address = address } }
