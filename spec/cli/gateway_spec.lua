@@ -126,7 +126,8 @@ describe("surefoot gateway #once", function()
       assert.matches("none%.lua: No such file or directory", result.stderr)
     end)
 
-    it("that the port is free", function()
+    -- The shells that run the command inherit the socket.
+    local function assert_port_is_held()
       local held = assert(socket.bind("127.0.0.1", 0))
       local port = select(2, held:getsockname())
       process.write(dir .. "/config.lua", config_of())
@@ -136,6 +137,16 @@ describe("surefoot gateway #once", function()
       assert.equal(1, result.status)
       assert.matches("^surefoot: %-%-listen 127%.0%.0%.1:" .. port .. ": Address already in use: [%w.-]+ "
         .. "%(pid " .. process.self() .. "%) listens there\n$", result.stderr)
+    end
+
+    it("that the port is free", assert_port_is_held)
+
+    it("also once the numbers of processes have begun anew", function()
+      local last = io.open("/proc/sys/kernel/ns_last_pid", "w")
+      if not (last and last:write "300" and last:close()) then
+        env.skip "only root can choose the number of the next process, and not in every container"
+      end
+      assert_port_is_held()
     end)
 
     it("whom the workers can run as", function()
@@ -490,6 +501,7 @@ describe("surefoot gateway #once", function()
       assert.is_truthy(said and said:find(tostring(pid), 1, true), result.stderr)
       process.stop(pid)
     end
+    g:forget()
     running = nil
     local path = dir .. "/deserted.sock"
     local listen = ("require('surefoot.core').process.listen(%q, '600')"):format(path)

@@ -70,8 +70,8 @@ local function launch(self, options)
   end, 10 * pace)
 end
 
--- What processes share by the port's name is nobody's any more.
-local function forget(self)
+---What processes share by the port's name is nobody's any more. For those that are gone; stop does it itself.
+function Gateway:forget()
   self.keeper:close()
   self.keeper = nil
   process.capture(("rm -f /dev/shm/surefoot-*-gateway-127.0.0.1_%d"):format(self.port))
@@ -90,7 +90,7 @@ function M.start(options)
       return self
     end
     said = self:log()
-    forget(self)
+    self:forget()
     if not said:find("Address already in use", 1, true) then
       break
     end
@@ -228,7 +228,7 @@ function Gateway:stop(allowed, signal)
       found[#found + 1] = ("the worker %d was left behind"):format(pid)
     end
   end
-  forget(self)
+  self:forget()
   local gone = not folder or process.wait_for(function()
     local _, code = process.capture { "test", "-e", folder }
     return code ~= 0

@@ -33,24 +33,34 @@ local function inodes_of(address)
   return list
 end
 
--- Processes that have them open, as far as this one may look.
+-- When a process began, in clock ticks since the machine did.
+local function start_of(pid)
+  return tonumber(read("/proc/" .. pid .. "/stat"):match("^.*%)" .. ("%s%S+"):rep(19) .. " (%d+)")) or math.huge
+end
+
+-- Processes that have them open, as far as this one may look, the oldest first: numbers begin anew at some time.
 local function holders(inodes)
   local tests = {}
   for i, inode in ipairs(inodes) do
     tests[i] = ("-lname 'socket:\\[%s\\]'"):format(inode)
   end
-  local pids, seen = {}, {}
+  local pids, starts = {}, {}
   if #tests > 0 then
     local pipe = io.popen(("find /proc/[0-9]*/fd %s 2>/dev/null"):format(table.concat(tests, " -o ")), "r")
     for line in pipe:lines() do
       local pid = line:match "^/proc/(%d+)/"
-      if not seen[pid] then
-        seen[pid], pids[#pids + 1] = true, pid
+      if not starts[pid] then
+        starts[pid], pids[#pids + 1] = start_of(pid), pid
       end
     end
     pipe:close()
   end
-  table.sort(pids, function(a, b) return tonumber(a) < tonumber(b) end)
+  table.sort(pids, function(a, b)
+    if starts[a] ~= starts[b] then
+      return starts[a] < starts[b]
+    end
+    return tonumber(a) < tonumber(b)
+  end)
   return pids
 end
 
