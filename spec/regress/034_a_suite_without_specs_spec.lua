@@ -2,8 +2,9 @@
 -- if the code did.
 local process = require "spec.support.process"
 
-local function last_lines(words)
-  return (process.capture("lua5.4 spec/support/suite.lua lua5.4 -- " .. words .. " 2>&1; echo status $?"))
+local function last_lines(words, jobs)
+  return (process.capture(("SUREFOOT_JOBS=%d lua5.4 spec/support/suite.lua lua5.4 -- %s 2>&1; echo status $?"):format(
+    jobs or 1, words)))
 end
 
 describe("the suite #once", function()
@@ -59,6 +60,22 @@ describe("the suite #once", function()
         write("number" .. i, 1)
       end
       assert.matches("\n5 passed, 5 failed, 0 skipped\nstatus 1\n$", last_lines(dir))
+    end)
+
+    it("and the rest of what was dealt out counts", function()
+      for i = 1, 7 do
+        write("number" .. i, i == 4 and 2 or 0)
+      end
+      local text = last_lines(dir, 2)
+      assert.matches("\nfailed: lua5.4: number4 fails: [^\n]+\n13 passed, 1 failed, 0 skipped\nstatus 1\n$", text)
+    end)
+
+    it("also beside a run that died, and runs that found nothing", function()
+      process.write(dir .. "/dies_spec.lua", [[it("dies", function() os.exit(3) end)]])
+      write("first", 0)
+      write("second", 0)
+      local text = last_lines(dir .. " --filter=dies --filter='first fails'", 2)
+      assert.matches("\nfailed: lua5.4: the run ended early\n1 passed, 1 failed, 0 skipped\nstatus 1\n$", text)
     end)
 
     it("nor a run that died", function()
