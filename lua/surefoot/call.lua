@@ -93,9 +93,6 @@ local function result_of(job, fields, reply, endpoint, variant)
   return result
 end
 
--- Of another type a verdict was hardly meant as one: { ok = false } is as true as any table.
-local VERDICTS = { boolean = true, ["nil"] = true, string = true, number = true }
-
 -- Why validate said no, in words.
 local function reason_of(reason)
   local mt = type(reason) == "table" and getmetatable(reason)
@@ -114,10 +111,6 @@ local function validated(job, result)
   result.latency, result.time_to_first_token = info.latency, info.time_to_first_token
   result.attempts = trail_of(job)
   local ok, verdict, reason = tasks.guarded(validate, result)
-  if ok and not VERDICTS[type(verdict)] then
-    ok, verdict = false, ("validate: expected that it returns true, or false and a reason, got a %s"):format(
-      type(verdict))
-  end
   if not ok then
     job.thrown = { verdict }
     job.call:cancel "cancelled"
