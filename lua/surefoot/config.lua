@@ -19,6 +19,7 @@ local url = require "surefoot.config.url"
 
 local M = {}
 
+local MODEL = { type = "string", utf8 = true }
 local LONGEST_LEASE = 3600 -- of a probe, where an attempt may take for ever
 
 check.define("endpoint", function(_, value, path)
@@ -32,7 +33,7 @@ end)
 
 check.define("fallback", function(_, value, path)
   if type(value) == "string" and value ~= "" then
-    return { model = value }
+    return { model = check.check(MODEL, value, path) }
   elseif type(value) ~= "table" then
     check.fail(path, "expected a model name, or { model =, endpoint =, request = {...} }, got %s", check.show(value))
   end
@@ -53,8 +54,8 @@ local function known(list, name, path, what)
   end
   local names = sorted(list)
   local near = text.meant(name, names)
-  check.fail(path, "no %s %q; %sknown are %s", what, name, near and ("did you mean %q? "):format(near) or "",
-    table.concat(names, ", "))
+  check.fail(path, "no %s %s; %sknown are %s", what, check.show(name),
+    near and ("did you mean %q? "):format(near) or "", table.concat(names, ", "))
 end
 
 local function read_url(value, path, allow_plaintext)
@@ -99,8 +100,13 @@ local function switch(field, value, default)
   return value and check.fill(field, value) or nil
 end
 
-local function fill_rate(rate)
+local function fill_rate(rate, path)
   if rate then
+    for limit, burst in pairs { requests_per_second = "burst", tokens_per_minute = "token_burst" } do
+      if rate[burst] and not rate[limit] then
+        check.fail(path .. "." .. burst, "needs %s", limit)
+      end
+    end
     rate.burst = rate.burst or rate.requests_per_second and math.max(1, rate.requests_per_second)
     rate.token_burst = rate.token_burst or rate.tokens_per_minute
   end
@@ -115,6 +121,15 @@ local function check_bounds(concurrency, path)
     concurrency.limit = math.max(concurrency.min, math.min(concurrency.limit, concurrency.max))
   end
   return concurrency
+end
+
+-- given: what is said about this line's breaker; whatever is not said gives way.
+local function check_breaker(breaker, given, path)
+  local most = type(given) == "table" and given.max_recovery_timeout
+  if breaker and most and most < breaker.recovery_timeout then
+    check.fail(path .. ".max_recovery_timeout", "is below recovery_timeout (%.14g < %.14g)", most,
+      breaker.recovery_timeout)
+  end
 end
 
 local function check_health(health)
@@ -193,7 +208,7 @@ local function resolve_endpoint(given, top, context, path)
     headers = headers_of(given, top, preset),
     proxy = over(given, top, "proxy") or network.environment_proxy(parsed, context.proxies),
     http_version = over(given, top, "http_version") or "auto",
-    rate = fill_rate(switch(endpoint_field.rate, given.rate)),
+    rate = fill_rate(switch(endpoint_field.rate, given.rate), path .. ".rate"),
     concurrency = switch(endpoint_field.concurrency, given.concurrency),
     prices = given.prices and prices.resolve(given.prices) or given.prices,
   }
@@ -201,6 +216,7 @@ local function resolve_endpoint(given, top, context, path)
     endpoint[key] = switch(endpoint_field[key], over(given, top, key), top_field[key].default)
   end
   check_bounds(endpoint.concurrency, path .. ".concurrency")
+  check_breaker(endpoint.breaker, over(given, top, "breaker"), given.breaker and path .. ".breaker" or "breaker")
   check.bound_headers(endpoint.headers, schema.max_line_headers, path == "" and "headers" or path .. ".headers",
     " with the client's")
   if endpoint.breaker and not endpoint.breaker.lease then
@@ -252,9 +268,12 @@ local function resolve(given, environment)
     read_url(top.base_url, "base_url", top.allow_plaintext)
   end
   local filled = check.fill_fields(schema.top, top)
+  if top.json and not top.json.encode and not top.json.decode then
+    check.fail("json", "has neither encode nor decode")
+  end
   local config = {
     model = top.model, timeout = filled.timeout, retry = filled.retry,
-    rate = fill_rate(switch(top_field.rate, top.rate)),
+    rate = fill_rate(switch(top_field.rate, top.rate), "rate"),
     concurrency = check_bounds(filled.concurrency, "concurrency"), routing = filled.routing, limits = filled.limits,
     keepalive = filled.keepalive, json = top.json, prices = prices.resolve(top.prices),
     continue_on_length = filled.continue_on_length, resume = filled.resume, hedge = switch(top_field.hedge, top.hedge),

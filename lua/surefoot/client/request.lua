@@ -88,7 +88,7 @@ local function route_of(client, request)
       return { endpoint = i }
     end
   end
-  check.fail("endpoint", "no endpoint is named %q", request.endpoint)
+  check.fail("endpoint", "no endpoint is named %s", check.show(request.endpoint))
 end
 
 --- The job for a request. What is wrong with it is thrown as a string.

@@ -3,6 +3,7 @@
 -- check(spec, value, path) gives the value back, tables as copies without defaults; fill(spec, value) adds defaults.
 -- What is wrong is thrown as a string without a position; whoever is called by the user rethrows it at the user's line.
 
+local binding = require "surefoot.binding"
 local words = require "surefoot.config.text"
 
 local M = {}
@@ -95,6 +96,10 @@ function types.string(spec, value, path)
     expected(spec, value, path)
   elseif not spec.raw and value:find "[%z\r\n]" then
     fail(path, "contains a line break or a NUL byte")
+  end
+  local bad = spec.utf8 and binding.utf8_error(value)
+  if bad then
+    fail(path, "invalid UTF-8 at byte %d of %d (0x%02X)", bad, #value, value:byte(bad))
   end
   return value
 end
@@ -322,6 +327,8 @@ function types.key(_, value, path)
   return { key_string(value, path) }
 end
 
+local MODEL = { type = "string", utf8 = true }
+
 function types.models(_, value, path)
   if type(value) ~= "table" then
     fail(path, "expected a table of model names, got %s", show(value))
@@ -330,7 +337,9 @@ function types.models(_, value, path)
   for key, name in pairs(value) do
     if type(name) ~= "string" or name == "" then
       fail(join(path, key), "expected a model name, got %s", show(name))
-    elseif type(key) == "number" then
+    end
+    types.string(MODEL, name, join(path, key))
+    if type(key) == "number" and key >= 1 and floor(key) == key then
       only[name] = true
     elseif type(key) == "string" then
       rename[key] = name

@@ -3,7 +3,7 @@
 -- A spec is a table: type, default, doc, and what its type needs (lua/surefoot/config/check.lua reads it).
 --   seconds, number     min, max; above: an exclusive lower bound; none = true: math.huge means "no limit"
 --   integer, bytes      min, max
---   string              not empty
+--   string              not empty; utf8 = true: well-formed, as JSON wants it
 --   header_map          header names to values, at most max
 --   enum                values
 --   table               fields (a list of specs with `name`); on = true: `true` takes the defaults; off = true: `false`
@@ -186,7 +186,7 @@ M.top = {
   { name = "api_key", type = "key", endpoint = true,
     doc = "a string, a list of strings (rotated), or a function that returns the key of now; "
       .. "with a preset its variable is read" },
-  { name = "model", type = "string", doc = "the model, where a request names none" },
+  { name = "model", type = "string", utf8 = true, doc = "the model, where a request names none" },
   { name = "endpoints", type = "list", of = { type = "endpoint" }, max = M.max_targets,
     doc = "several lines to the same service" },
   { name = "fallbacks", type = "list", of = { type = "fallback" },
@@ -289,7 +289,7 @@ M.endpoint = {
 }
 
 M.fallback = {
-  { name = "model", type = "string", required = true, doc = "the model to ask instead" },
+  { name = "model", type = "string", utf8 = true, required = true, doc = "the model to ask instead" },
   { name = "endpoint", type = "string", doc = "only on this endpoint" },
   { name = "request", type = "table", doc = "fields of the request to replace" },
 }

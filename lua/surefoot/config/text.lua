@@ -143,8 +143,8 @@ function M.meant(given, names)
       return name
     end
   end
-  local near = M.nearest(given, names)
-  if near and distance(given:sub(1, 64):lower(), near:lower()) <= SLIP * math.max(#given, #near) then
+  local near, letters = M.nearest(given, names), given:sub(1, 64):lower()
+  if near and distance(letters, near:lower()) <= SLIP * math.max(#letters, #near) then
     return near
   end
 end
