@@ -22,7 +22,9 @@ describe("input that does nothing is refused:", function()
     assert.matches('client:metrics: lables: unknown key; did you mean "labels"%?$',
       refusal(client.metrics, client, { lables = {} }))
     assert.matches("client:metrics: labels: expected a table.*, got 5", refusal(client.metrics, client, { labels = 5 }))
-    assert.is_string(client:metrics { labels = { team = "a" } })
+    assert.matches("labels.a: expected a string, a number or true or false, got a table",
+      refusal(client.metrics, client, { labels = { a = {} } }))
+    assert.is_string(client:metrics { labels = { team = "a", shard = 5, canary = true } })
     assert.is_string(client:metrics {})
   end)
 

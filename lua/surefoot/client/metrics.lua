@@ -238,6 +238,9 @@ local function common_labels(labels)
   local list = {}
   for name, value in pairs(labels) do
     check_label(name)
+    if type(value) ~= "string" and type(value) ~= "number" and type(value) ~= "boolean" then
+      error(("labels.%s: expected a string, a number or true or false, got %s"):format(name, check.show(value)), 0)
+    end
     list[#list + 1] = { name, tostring(value) }
   end
   table.sort(list, function(a, b) return a[1] < b[1] end)

@@ -20,6 +20,7 @@
 --    sleep(seconds) optional, for surefoot.sleep: your own sleep instead of the engine's timer.
 --    On the main thread calls still block. surefoot.use(nil) takes the adapter away.
 
+local check = require "surefoot.config.check"
 local core = require "surefoot.binding"
 local failures = require "surefoot.loop.failures"
 local guard = require "surefoot.guard"
@@ -85,7 +86,7 @@ end
 ---@return surefoot.Error? err kind "cancelled": the task was cancelled
 function M.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 or seconds == math.huge then
-    error("surefoot.sleep: expected seconds, got " .. tostring(seconds), 2)
+    error("surefoot.sleep: expected seconds, 0 or more, got " .. check.show(seconds), 2)
   end
   local scheduler = M.scheduler()
   local task, adapter = tasks.current(), scheduler.adapter
@@ -240,10 +241,14 @@ function M.all(functions)
   if type(functions) ~= "table" then
     error("surefoot.all: expected a list of functions, got a " .. type(functions), 2)
   end
-  for i, f in ipairs(functions) do
+  local ok, problem = pcall(check.list, functions, "surefoot.all", function(f, path)
     if type(f) ~= "function" then
-      error(("surefoot.all: [%d]: expected a function, got a %s"):format(i, type(f)), 2)
+      check.fail(path, "expected a function, got a %s", type(f))
     end
+    return f
+  end)
+  if not ok then
+    error(problem, 2)
   end
   local outcomes = {}
   for i, task in ipairs(M.together(M.scheduler(), functions)) do
